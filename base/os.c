@@ -1,0 +1,286 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* base/os.c - thin wrappers: retry EINTR, continue short calls, name the site. */
+#include "base/os.h"
+
+#include "base/assert.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+int os_open(struct os_file *file, int dirfd, const char *path, int flags,
+            mode_t mode, enum site site)
+{
+    int fault = site_fault(site);
+    int fd;
+
+    ASSERT(!file->open);
+    if (fault != 0)
+        return site_fail(site, path, fault);
+    do {
+        fd = openat(dirfd, path, flags | O_CLOEXEC, mode);
+    } while (fd < 0 && errno == EINTR);
+    if (fd < 0)
+        return site_fail(site, path, errno);
+    file->fd = fd;
+    file->open = true;
+    return 0;
+}
+
+void os_close(struct os_file *file)
+{
+    if (file->open)
+        close(file->fd);
+    *file = (struct os_file){0};
+}
+
+ssize_t os_pread(const struct os_file *file, void *ret_bytes, size_t size,
+                 uint64_t offset, enum site site)
+{
+    uint8_t *at = ret_bytes;
+    size_t done = 0;
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (done < size) {
+        ssize_t n = pread(file->fd, at + done, size - done,
+                          (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return site_fail(site, NULL, errno);
+        if (n == 0)
+            break;
+        done += (size_t)n;
+    }
+    return (ssize_t)done;
+}
+
+int os_pread_full(const struct os_file *file, void *ret_bytes, size_t size,
+                  uint64_t offset, enum site site)
+{
+    ssize_t n = os_pread(file, ret_bytes, size, offset, site);
+
+    if (n < 0)
+        return (int)n;
+    if ((size_t)n != size)
+        return site_fail(site, "file ends too early", ENODATA);
+    return 0;
+}
+
+int os_pwrite(const struct os_file *file, const void *bytes, size_t size,
+              uint64_t offset, enum site site)
+{
+    const uint8_t *at = bytes;
+    size_t done = 0;
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (done < size) {
+        ssize_t n = pwrite(file->fd, at + done, size - done,
+                           (off_t)(offset + done));
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return site_fail(site, NULL, errno);
+        done += (size_t)n;
+    }
+    return 0;
+}
+
+/* Drops the first `written` bytes from parts; returns the parts left. */
+static int parts_advance(struct iovec **parts, int count, size_t written)
+{
+    while (count > 0 && written >= (*parts)->iov_len) {
+        written -= (*parts)->iov_len;
+        (*parts)++;
+        count--;
+    }
+    if (count > 0) {
+        (*parts)->iov_base = (uint8_t *)(*parts)->iov_base + written;
+        (*parts)->iov_len -= written;
+    }
+    return count;
+}
+
+int os_pwritev(const struct os_file *file, struct iovec *parts, int count,
+               uint64_t offset, enum site site)
+{
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (count > 0) {
+        int now = count > 1024 ? 1024 : count; /* IOV_MAX */
+        ssize_t n = pwritev(file->fd, parts, now, (off_t)offset);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return site_fail(site, NULL, errno);
+        offset += (size_t)n;
+        count = parts_advance(&parts, count, (size_t)n);
+    }
+    return 0;
+}
+
+int os_fdatasync(const struct os_file *file, enum site site)
+{
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (fdatasync(file->fd) != 0)
+        if (errno != EINTR)
+            return site_fail(site, NULL, errno);
+    return 0;
+}
+
+int os_fsync(const struct os_file *file, enum site site)
+{
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (fsync(file->fd) != 0)
+        if (errno != EINTR)
+            return site_fail(site, NULL, errno);
+    return 0;
+}
+
+int os_ftruncate(const struct os_file *file, uint64_t size, enum site site)
+{
+    int fault = site_fault(site);
+
+    ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
+    while (ftruncate(file->fd, (off_t)size) != 0)
+        if (errno != EINTR)
+            return site_fail(site, NULL, errno);
+    return 0;
+}
+
+int os_size(const struct os_file *file, uint64_t *ret_size, enum site site)
+{
+    struct stat status;
+
+    ASSERT(file->open);
+    if (fstat(file->fd, &status) != 0)
+        return site_fail(site, NULL, errno);
+    *ret_size = (uint64_t)status.st_size;
+    return 0;
+}
+
+int os_unlink(int dirfd, const char *path, enum site site)
+{
+    int fault = site_fault(site);
+
+    if (fault != 0)
+        return site_fail(site, path, fault);
+    if (unlinkat(dirfd, path, 0) != 0)
+        return site_fail(site, path, errno);
+    return 0;
+}
+
+int os_rename(int dirfd, const char *from, const char *to, enum site site)
+{
+    int fault = site_fault(site);
+
+    if (fault != 0)
+        return site_fail(site, to, fault);
+    if (renameat(dirfd, from, dirfd, to) != 0)
+        return site_fail(site, to, errno);
+    return 0;
+}
+
+int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site)
+{
+    int fault = site_fault(site);
+
+    if (fault != 0)
+        return site_fail(site, path, fault);
+    if (mkdirat(dirfd, path, mode) != 0 && errno != EEXIST)
+        return site_fail(site, path, errno);
+    return 0;
+}
+
+int os_sync_dir(int dirfd, const char *path, enum site site)
+{
+    struct os_file dir = {0};
+    int rc = os_open(&dir, dirfd, path, O_RDONLY | O_DIRECTORY, 0, site);
+
+    if (rc == 0)
+        rc = os_fsync(&dir, site);
+    os_close(&dir);
+    return rc;
+}
+
+static int replace_write(int dirfd, const char *temporary, const void *bytes,
+                         size_t size, enum site site)
+{
+    struct os_file file = {0};
+    int rc = os_open(&file, dirfd, temporary, O_WRONLY | O_CREAT | O_TRUNC,
+                     0600, site);
+
+    if (rc == 0)
+        rc = os_pwrite(&file, bytes, size, 0, site);
+    if (rc == 0)
+        rc = os_fdatasync(&file, site);
+    os_close(&file);
+    return rc;
+}
+
+int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
+               enum site site)
+{
+    char temporary[4096], parent[4096], *slash;
+    int rc;
+
+    if (snprintf(temporary, sizeof temporary, "%s.new", path) >=
+        (int)sizeof temporary)
+        return site_fail(site, path, ENAMETOOLONG);
+    rc = replace_write(dirfd, temporary, bytes, size, site);
+    if (rc == 0)
+        rc = os_rename(dirfd, temporary, path, site);
+    if (rc < 0)
+        return rc;
+    snprintf(parent, sizeof parent, "%s", path);
+    slash = strrchr(parent, '/');
+    if (slash != NULL)
+        *slash = '\0';
+    return os_sync_dir(dirfd, slash == NULL ? "." : parent, site);
+}
+
+int os_alloc(void *ret_pointer, size_t size, enum site site)
+{
+    int fault = site_fault(site);
+    void *memory = fault != 0 ? NULL : calloc(1, size);
+
+    if (memory == NULL)
+        return site_fail(site, NULL, ENOMEM);
+    memcpy(ret_pointer, &memory, sizeof memory);
+    return 0;
+}
+
+void os_free(void *pointer_to_pointer)
+{
+    void *memory;
+
+    memcpy(&memory, pointer_to_pointer, sizeof memory);
+    free(memory);
+    memory = NULL;
+    memcpy(pointer_to_pointer, &memory, sizeof memory);
+}

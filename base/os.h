@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * base/os.h - the operating system, call by call, each with its site.
+ *
+ * Everything returns 0 (or a count) or a negative errno and has then told
+ * site_fail(). EINTR is retried inside, short reads and writes are continued.
+ * struct os_file is zero-safe: zeroed means "not open", closing it is fine.
+ * Any thread; one file may be read and written by several at once.
+ */
+#ifndef TIDEMARK_BASE_OS_H
+#define TIDEMARK_BASE_OS_H
+
+#include "base/site.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+struct os_file {
+    int fd;
+    bool open; /* fd is ours */
+};
+
+/* Opens path below dirfd (or AT_FDCWD); O_CLOEXEC is always added. */
+int os_open(struct os_file *file, int dirfd, const char *path, int flags,
+            mode_t mode, enum site site);
+
+/* Closes; zeroes the struct. Errors of close are of no use and dropped. */
+void os_close(struct os_file *file);
+
+/* Reads up to size bytes at offset; returns the count, short only at EOF. */
+ssize_t os_pread(const struct os_file *file, void *ret_bytes, size_t size,
+                 uint64_t offset, enum site site);
+
+/* Reads exactly size bytes at offset; -ENODATA when the file ends before. */
+int os_pread_full(const struct os_file *file, void *ret_bytes, size_t size,
+                  uint64_t offset, enum site site);
+
+/* Writes all of bytes at offset. */
+int os_pwrite(const struct os_file *file, const void *bytes, size_t size,
+              uint64_t offset, enum site site);
+
+/* Writes all parts, one after the other, at offset; parts are consumed. */
+int os_pwritev(const struct os_file *file, struct iovec *parts, int count,
+               uint64_t offset, enum site site);
+
+int os_fdatasync(const struct os_file *file, enum site site);
+int os_fsync(const struct os_file *file, enum site site);
+int os_ftruncate(const struct os_file *file, uint64_t size, enum site site);
+
+/* Size in bytes of an open file. */
+int os_size(const struct os_file *file, uint64_t *ret_size, enum site site);
+
+int os_unlink(int dirfd, const char *path, enum site site);
+int os_rename(int dirfd, const char *from, const char *to, enum site site);
+
+/* Makes a directory; one that is there already is no error. */
+int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site);
+
+/* Makes the entries of a directory (names, not contents) durable. */
+int os_sync_dir(int dirfd, const char *path, enum site site);
+
+/*
+ * Replaces path by bytes so that after a power cut either the old or the new
+ * content is there, whole: temporary file, fsync, rename, fsync of directory.
+ */
+int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
+               enum site site);
+
+/* Zeroed memory; -ENOMEM. os_free takes NULL and sets the pointer to NULL. */
+int os_alloc(void *ret_pointer, size_t size, enum site site);
+void os_free(void *pointer_to_pointer);
+
+#endif
