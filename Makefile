@@ -66,7 +66,7 @@ FORMATTED := $(SOURCES) $(wildcard $(ROOMS:%=%/*.h) tests/*.h tests/*/*.[ch] \
   bench/*.[ch])
 tests_of = $(patsubst %.c,$(OUT)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 
-.PHONY: all objects test $(SUITES) lint format demo bench fuzz install clean \
+.PHONY: all objects flags test $(SUITES) lint format demo bench fuzz install clean \
   distclean help FORCE
 .PRECIOUS: $(OUT)/%.o
 .DELETE_ON_ERROR:
@@ -74,6 +74,9 @@ tests_of = $(patsubst %.c,$(OUT)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 all: $(PROGRAM) $(EXTENSION) ## build/tidemark and the SQLite extension (the default)
 
 objects: $(OBJECTS) ## every file of the rooms compiled, nothing linked
+
+flags: # for tools that call the compiler themselves
+	@echo '$(CPPFLAGS) $(FUSE_CFLAGS) $(CFLAGS)'
 
 # Made once, and whenever it is not there: installs what is missing.
 DEPS := build/deps/deps.mk

@@ -45,8 +45,7 @@ static size_t harness_count;
 static uint64_t harness_seed;
 static const struct harness_test *harness_now; /* the test that runs */
 
-__attribute__((unused)) static void harness_register(const char *name,
-                                                     void (*body)(void))
+static inline void harness_register(const char *name, void (*body)(void))
 {
     if (harness_count == HARNESS_TESTS_MAX) {
         fprintf(stderr, "harness: more than %d tests\n", HARNESS_TESTS_MAX);
@@ -106,7 +105,7 @@ static inline int harness_compare(struct harness_value a,
     return (a.bits > b.bits) - (a.bits < b.bits);
 }
 
-__attribute__((unused)) static void harness_print(struct harness_value value)
+static inline void harness_print(struct harness_value value)
 {
     if (value.negative)
         fprintf(stderr, "%jd", (intmax_t)value.bits);
@@ -118,18 +117,19 @@ __attribute__((unused)) static void harness_print(struct harness_value value)
 }
 
 /* Ends the test. Not for a forked child: cmocka would jump in there too. */
-__attribute__((unused, noreturn)) static void harness_fail(const char *file,
-                                                           int line)
+__attribute__((noreturn)) static inline void harness_fail(const char *file,
+                                                          int line)
 {
     fflush(stderr);
     _fail(file, line);
     abort(); /* not reached: _fail jumps back to cmocka */
 }
 
-__attribute__((unused)) static void
-harness_relation(bool ok, const char *relation, struct harness_value a,
-                 struct harness_value b, const char *a_text,
-                 const char *b_text, const char *file, int line)
+static inline void harness_relation(bool ok, const char *relation,
+                                    struct harness_value a,
+                                    struct harness_value b, const char *a_text,
+                                    const char *b_text, const char *file,
+                                    int line)
 {
     if (ok)
         return;
@@ -158,8 +158,8 @@ harness_relation(bool ok, const char *relation, struct harness_value a,
 #define EXPECT_GT(a, b) HARNESS_RELATION(a, >, b)
 #define EXPECT_GE(a, b) HARNESS_RELATION(a, >=, b)
 
-__attribute__((unused)) static void
-harness_truth(bool ok, const char *text, const char *file, int line)
+static inline void harness_truth(bool ok, const char *text, const char *file,
+                                 int line)
 {
     if (ok)
         return;
@@ -167,12 +167,12 @@ harness_truth(bool ok, const char *text, const char *file, int line)
     harness_fail(file, line);
 }
 
-#define EXPECT_TRUE(x)  harness_truth(!!(x), #x, __FILE__, __LINE__)
+#define EXPECT_TRUE(x) harness_truth(!!(x), #x, __FILE__, __LINE__)
 #define EXPECT_FALSE(x) harness_truth(!(x), "not " #x, __FILE__, __LINE__)
 
 /* rc is 0 or more; a negative errno is named. */
-__attribute__((unused)) static void
-harness_ok(intmax_t rc, const char *text, const char *file, int line)
+static inline void harness_ok(intmax_t rc, const char *text, const char *file,
+                              int line)
 {
     if (rc >= 0)
         return;
@@ -183,9 +183,9 @@ harness_ok(intmax_t rc, const char *text, const char *file, int line)
 
 #define EXPECT_OK(rc) harness_ok((rc), #rc, __FILE__, __LINE__)
 
-__attribute__((unused)) static void
-harness_string(const char *a, const char *b, const char *a_text,
-               const char *b_text, const char *file, int line)
+static inline void harness_string(const char *a, const char *b,
+                                  const char *a_text, const char *b_text,
+                                  const char *file, int line)
 {
     if (a == b || (a != NULL && b != NULL && strcmp(a, b) == 0))
         return;
@@ -198,9 +198,9 @@ harness_string(const char *a, const char *b, const char *a_text,
 
 #define EXPECT_STR(a, b) harness_string(a, b, #a, #b, __FILE__, __LINE__)
 
-__attribute__((unused)) static void
-harness_memory(const void *a, const void *b, size_t size, const char *a_text,
-               const char *b_text, const char *file, int line)
+static inline void harness_memory(const void *a, const void *b, size_t size,
+                                  const char *a_text, const char *b_text,
+                                  const char *file, int line)
 {
     const uint8_t *left = a, *right = b;
     size_t at = 0;
@@ -239,7 +239,7 @@ harness_memory(const void *a, const void *b, size_t size, const char *a_text,
                       "an abort by " #statement, __FILE__, __LINE__);          \
     } while (0)
 
-__attribute__((unused)) static pid_t harness_fork(void)
+static inline pid_t harness_fork(void)
 {
     pid_t pid;
 
@@ -253,7 +253,7 @@ __attribute__((unused)) static pid_t harness_fork(void)
     return pid;
 }
 
-__attribute__((unused)) static bool harness_aborted(pid_t pid)
+static inline bool harness_aborted(pid_t pid)
 {
     int status = 0;
 
@@ -296,8 +296,7 @@ static inline bool rng_chance(struct rng *rng, unsigned percent)
     return rng_below(rng, 100) < percent;
 }
 
-__attribute__((unused)) static void rng_bytes(struct rng *rng, void *ret_bytes,
-                                              size_t size)
+static inline void rng_bytes(struct rng *rng, void *ret_bytes, size_t size)
 {
     uint8_t *bytes = ret_bytes;
 
@@ -306,7 +305,7 @@ __attribute__((unused)) static void rng_bytes(struct rng *rng, void *ret_bytes,
 }
 
 /* A fresh stream for the test that runs: from the seed and its name. */
-__attribute__((unused)) static struct rng test_rng(void)
+static inline struct rng test_rng(void)
 {
     struct rng rng = {harness_seed};
 
