@@ -2,10 +2,12 @@
 /*
  * wal/page.h - pages of a database file, their hashes, and page 1's header.
  *
- * Page hash: XXH3-64 of the page with its number as seed. Page 1 is hashed
- * with bytes 18 and 19 taken as 0: they say "rollback" or "WAL", which may
- * differ between primary and replica while the content is the same.
- * Database sum: xor of the hashes of all pages but the lock-byte page.
+ * Page hash: XXH3-64 of the page with its number as seed, so that two pages
+ * that swap their content change the sum. Page 1 is hashed with bytes 18 and
+ * 19 taken as 0: they say "rollback" or "WAL", which may differ between
+ * primary and replica while the content is the same.
+ * Database sum: xor of the hashes of all pages but the lock-byte page; a page
+ * that changes is taken out and put in by the same operation, in any order.
  *
  * Database header, big-endian, at the start of page 1 (SQLite file format):
  *   offset  size  field
@@ -14,9 +16,12 @@
  *       18     2  write and read version: 1 rollback, 2 WAL
  *       24     4  change counter
  *       28     4  size in pages, valid iff the counter equals bytes 92..95
- *       32     4  first free-list trunk page
- *       36     4  number of free-list pages
+ *       32     4  first free-list trunk page; 0: the list is empty
+ *       36     4  number of free-list pages, trunks and leaves
  *       92     4  change counter for which bytes 28..31 are valid
+ *
+ * A trunk page starts with the next trunk's number (0: last), a count n and n
+ * numbers of leaves, 4 bytes each; a leaf's content means nothing.
  * Pure. Any thread.
  */
 #ifndef TIDEMARK_WAL_PAGE_H
@@ -41,7 +46,8 @@ static inline pgno_t page_lock_byte(uint32_t page_bytes)
     return (pgno_t)(0x40000000u / page_bytes + 1u);
 }
 
-/* Hash of one page of page_bytes bytes; never of the lock-byte page. */
+/* Hash of one page of page_bytes bytes; never of page 0 or the lock-byte page.
+ * The page is only read, also page 1. */
 uint64_t page_hash(pgno_t pgno, const uint8_t *page, uint32_t page_bytes);
 
 /* What the first PAGE_HEADER_BYTES of a database file say. */
@@ -54,7 +60,8 @@ struct page_header {
     uint32_t free_pages;
 };
 
-/* 0, or -EINVAL when this is not the start of a database. */
+/* 0, or -EINVAL when this is not the start of a database: size below
+ * PAGE_HEADER_BYTES, another magic, an impossible page size. */
 int page_header_decode(const uint8_t *bytes, size_t size,
                        struct page_header *ret_header);
 

@@ -2,9 +2,14 @@
 /*
  * wal/token.h - a position as an application carries it.
  *
- * Text: 8 hex digits of the lineage '.' epoch '.' TXID [ '.' MAC ], epoch and
- * TXID in lower-case hex without leading zeros; at most 48 bytes, safe in
- * cookies, URLs and file names. Opaque to applications. Pure. Any thread.
+ * Text, at most 42 bytes, safe in cookies, URLs and file names:
+ *
+ *   6c2f9a01.4a3f2c9.3e8      lineage '.' epoch '.' TXID
+ *
+ * Lineage: its first 4 bytes, always 8 hex digits. Epoch and TXID: hex without
+ * leading zeros, "0" for 0. Digits in lower case only: one token has one text.
+ * Opaque to applications. Not signed: a forged token can make its bearer wait
+ * or read stale data, no one else. Pure. Any thread.
  */
 #ifndef TIDEMARK_WAL_TOKEN_H
 #define TIDEMARK_WAL_TOKEN_H
@@ -12,7 +17,7 @@
 #include "wal/history.h"
 #include "wal/position.h"
 
-#define TOKEN_TEXT_BYTES 49 /* with the final 0 */
+#define TOKEN_TEXT_BYTES 49 /* room for 48 bytes and the final 0 */
 
 struct token {
     uint32_t lineage_prefix; /* first 4 bytes of the lineage, big-endian */
@@ -27,17 +32,30 @@ enum token_verdict {
     TOKEN_UNKNOWN, /* another database's, or not a token */
 };
 
+/* The token of a position. */
 void token_make(const struct lineage *lineage, const struct position *position,
                 struct token *ret_token);
+/* Writes the text, with a final 0. */
 void token_format(const struct token *token, char text[TOKEN_TEXT_BYTES]);
 
-/* 0, or -EINVAL. Bounded; text need not end in 0. */
+/* 0, or -EINVAL for anything token_format() does not write. Reads at most
+ * length bytes; text need not end in 0. */
 int token_parse(const char *text, size_t length, struct token *ret_token);
 
 /*
  * Judges token on a node that has applied up to applied_txid of a database
- * with this lineage and history (newest history received from a primary):
- * architecture.md 6. lineage all 0 or history empty: not heard of yet, WAIT.
+ * with this lineage and history, the newest one received from a primary;
+ * H is its last epoch. The first line that fits decides:
+ *
+ *   lineage all 0 or history empty: not heard of yet    WAIT
+ *   another lineage                                     UNKNOWN
+ *   epoch 0 and TXID 0: taken before the first commit   REACHED
+ *   epoch not in the history, below H                   LOST
+ *   epoch not in the history, above H: a failover that
+ *     this node has not learned of                      WAIT
+ *   TXID past the end of its epoch                      LOST
+ *   TXID applied                                        REACHED
+ *   else                                                WAIT
  */
 enum token_verdict token_judge(const struct token *token,
                                const struct lineage *lineage,
