@@ -29,7 +29,8 @@ endif
 WARNINGS := -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wundef \
   -Wmissing-prototypes -Wcast-qual -Wvla -Wformat=2 -Wimplicit-fallthrough \
   -Wswitch-enum -Wnull-dereference -Werror
-FLAGS_release := -O2 -D_FORTIFY_SOURCE=2 -fstack-protector-strong
+FLAGS_release := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
+  -fstack-protector-strong
 FLAGS_debug := -Og
 # Inserted checks give gcc paths that do not exist: it warns where none is.
 FLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
@@ -66,12 +67,12 @@ FORMATTED := $(SOURCES) $(wildcard $(ROOMS:%=%/*.h) tests/*.h tests/*/*.[ch] \
   bench/*.[ch])
 tests_of = $(patsubst %.c,$(OUT)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 
-.PHONY: all objects flags test $(SUITES) lint format demo bench fuzz install clean \
-  distclean help FORCE
+.PHONY: all objects flags test $(SUITES) fuzz coverage lint format demo bench \
+  install clean distclean help FORCE
 .PRECIOUS: $(OUT)/%.o
 .DELETE_ON_ERROR:
 
-all: $(PROGRAM) $(EXTENSION) ## build/tidemark and the SQLite extension (the default)
+all: $(PROGRAM) $(EXTENSION) ## the default: build/tidemark, the SQLite extension
 
 objects: $(OBJECTS) ## every file of the rooms compiled, nothing linked
 
@@ -105,7 +106,8 @@ $(OUT)/clients/%.o: PIC := -fPIC
 $(OUT)/%.o: %.c $(OUT)/flags
 	$(call say,CC,$<)
 	$Q mkdir -p $(@D); $(CC) $(CPPFLAGS) $(FUSE_CFLAGS) $(CFLAGS) $(PIC) \
-	  -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@.$$PPID $< && mv $@.$$PPID $@ $(KEEP)
+	  -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@.$$PPID $< && \
+	  mv $@.$$PPID $@ $(KEEP)
 
 $(LIBRARY): $(OBJECTS) $(OUT)/files
 	$(call say,AR,$@)
@@ -117,7 +119,7 @@ $(PROGRAM): $(OUT)/node/main.o $(LIBRARY)
 
 $(EXTENSION): $(patsubst %.c,$(OUT)/%.o,$(wildcard clients/*.c))
 	$(call say,LINK,$@)
-	$Q $(CC) $(LDFLAGS) -shared -o $@ $^
+	$Q $(CC) $(LDFLAGS) -shared -o $@ $^ $(KEEP)
 
 $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRARY) \
   $(if $(filter fuzz,$(MODE)),,$(OUT)/tests/fuzz/replay.o)
@@ -137,11 +139,11 @@ define suite
 $(1): $(call tests_of,$(1)) $(if $(call run_of,$(1)),all)
 	+$$Q TIDEMARK=$(abspath $(PROGRAM)) TIDEMARK_SO=$(abspath $(EXTENSION)) \
 	  MODE=$(MODE) BUILD=$(BUILD) OBJECTS='$(OBJECTS)' V=$(V) \
-	  tools/suite $(1) $(call tests_of,$(1)) $(call run_of,$(1))
+	  exec tools/suite $(1) $(call tests_of,$(1)) $(call run_of,$(1))
 endef
 $(foreach s,$(filter-out fuzz-replay,$(SUITES)),$(eval $(call suite,$(s))))
 fuzz-replay: $(FUZZERS)
-	$Q OBJECTS='$(OBJECTS)' V=$(V) tools/suite $@ $(FUZZERS)
+	$Q OBJECTS='$(OBJECTS)' V=$(V) exec tools/suite $@ $(FUZZERS)
 
 unit: ## tests/unit: each pure module alone (MODE=debug if not said)
 property: ## tests/property: laws from seeds; SEED=n repeats a run
@@ -154,10 +156,13 @@ crash: ## tests/crash: kill and power loss at every named point
 
 test: $(DEPS) ## set up, then every suite; the last line is the verdict
 	+$Q $(if $(filter file,$(origin MODE)),,TEST_MODE=$(MODE)) MAKE='$(MAKE)' \
-	  tools/test $(SUITES)
+	  exec tools/test $(SUITES)
 
 fuzz: ## make MODE=fuzz fuzz SECONDS=60: libFuzzer on every decoder
 	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) tools/fuzz $(or $(SECONDS),60)
+
+coverage: ## what the suites of our own code reach, file by file
+	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) exec tools/coverage
 
 lint: $(DEPS) ## arrows, sizes, style, clang-tidy, shellcheck; canaries first
 	+$Q tools/deps lint && MAKE='$(MAKE)' CC=gcc BUILD=$(BUILD) tools/lint
