@@ -1,0 +1,89 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/fuzz/fuzz_message.c - any bytes through the decoder, each message
+ * through the decoder of its body. The first byte says how the rest is cut.
+ */
+#include "replication/core/body.h"
+#include "replication/core/pulse.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void try_pulse(const struct blob *body)
+{
+    struct pulse pulse;
+    uint32_t stream;
+    txid_t txid;
+
+    if (pulse_decode(body, &pulse) < 0)
+        return;
+    for (uint32_t i = 0; i < pulse.count; i++)
+        pulse_stream(&pulse, i, &stream, &txid);
+}
+
+static void try_small(const struct message *message)
+{
+    union {
+        struct body_hello hello;
+        struct body_welcome welcome;
+        struct body_refuse refuse;
+        struct body_ack ack;
+        struct body_attr attr;
+        struct body_drop drop;
+        struct position position;
+        uint32_t bytes;
+    } any;
+
+    body_hello_decode(message->body, &any.hello);
+    body_welcome_decode(message->body, &any.welcome);
+    body_refuse_decode(message->body, &any.refuse);
+    body_ack_decode(message->body, &any.ack);
+    body_attr_decode(message->body, &any.attr);
+    body_drop_decode(message->body, &any.drop);
+    body_copied_decode(message->body, &any.position);
+    body_credit_decode(message->body, &any.bytes);
+}
+
+/* Every decoder sees every body: the type is one byte, not worth a search. */
+static void try_all(const struct message *message)
+{
+    static struct pulse_node nodes[PULSE_NODES_MAX];
+    struct body_database database;
+    struct body_resync resync;
+    struct body_open open;
+    uint32_t count;
+
+    try_small(message);
+    try_pulse(message->body);
+    pulse_roster_decode(message->body, nodes, &count);
+    if (body_database_decode(message->body, &database) == 0)
+        history_free(&database.history);
+    if (body_resync_decode(message->body, &resync) == 0)
+        history_free(&resync.database.history);
+    if (body_open_decode(message->body, &open) == 0)
+        history_free(&open.history);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct message_decoder decoder;
+    struct message message;
+    size_t step, at = 1;
+    int rc = 0;
+
+    if (size < 1)
+        return 0;
+    step = data[0] + 1u;
+    message_decoder_init(&decoder);
+    while (at < size && rc >= 0) {
+        size_t took, piece = size - at < step ? size - at : step;
+
+        rc = message_decode(&decoder, data + at, piece, &took, &message);
+        at += took;
+        if (rc == 1) {
+            try_all(&message);
+            blob_unref(message.body);
+        }
+    }
+    message_decoder_close(&decoder);
+    return 0;
+}

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/property/test_message_law.c - laws of the framing, from seeds. */
+#include "base/bytes.h"
+#include "replication/core/message.h"
+
+#include "tests/harness.h"
+
+#define MESSAGES 200
+#define STREAM_MAX_BYTES (MESSAGES * (MESSAGE_HEADER_BYTES + 3000))
+
+struct said {
+    enum message_type type;
+    unsigned flags;
+    uint32_t stream;
+    size_t at, length; /* of the body in bytes[] */
+};
+
+static uint8_t bytes[STREAM_MAX_BYTES];
+static size_t used;
+static struct said said[MESSAGES];
+
+static void say(struct rng *rng, struct said *one)
+{
+    size_t length = rng_chance(rng, 20) ? 0 : rng_below(rng, 3000);
+
+    *one = (struct said){
+        .type = (enum message_type)rng_between(rng, MESSAGE_HELLO,
+                                               MESSAGE_TYPES - 1),
+        .flags = (unsigned)rng_below(rng, MESSAGE_FLAGS + 1),
+        .stream = (uint32_t)rng_u64(rng),
+        .at = used + MESSAGE_HEADER_BYTES,
+        .length = length,
+    };
+    message_header_encode(bytes + used, one->type, one->flags, one->stream,
+                          length);
+    rng_bytes(rng, bytes + one->at, length);
+    used += MESSAGE_HEADER_BYTES + length;
+}
+
+static void is_as_said(const struct message *heard, const struct said *one)
+{
+    EXPECT_EQ(heard->type, one->type);
+    EXPECT_EQ(heard->flags, one->flags);
+    EXPECT_EQ(heard->stream, one->stream);
+    EXPECT_EQ(heard->body == NULL, one->length == 0);
+    if (heard->body == NULL)
+        return;
+    EXPECT_EQ(heard->body->size, one->length);
+    EXPECT_MEM(heard->body->data, bytes + one->at, one->length);
+}
+
+/* Gives the decoder cut[] of the stream piece by piece, each in an allocation
+ * of just its size, and expects said[] back. */
+static void hear_in_pieces(struct rng *rng, size_t longest)
+{
+    struct message_decoder decoder;
+    struct message message;
+    size_t heard = 0;
+
+    message_decoder_init(&decoder);
+    message_decoder_open(&decoder);
+    for (size_t at = 0; at < used;) {
+        size_t size = rng_between(rng, 1, longest), done = 0, took;
+        uint8_t *piece;
+        int rc;
+
+        size = size < used - at ? size : used - at;
+        piece = malloc(size);
+        memcpy(piece, bytes + at, size);
+        do {
+            rc = message_decode(&decoder, piece + done, size - done, &took,
+                                &message);
+            EXPECT_GE(rc, 0);
+            done += took;
+            if (rc == 1) {
+                is_as_said(&message, &said[heard++]);
+                blob_unref(message.body);
+            }
+        } while (rc == 1);
+        EXPECT_EQ(done, size);
+        free(piece);
+        at += size;
+    }
+    EXPECT_EQ(heard, MESSAGES);
+    message_decoder_close(&decoder);
+}
+
+TEST(any_cut_of_the_stream_gives_the_same_messages)
+{
+    static const size_t longest[] = {1, 2, 11, 13, 100, 5000, 1u << 20};
+    struct rng rng = test_rng();
+
+    for (int round = 0; round < 5; round++) {
+        used = 0;
+        for (size_t i = 0; i < MESSAGES; i++)
+            say(&rng, &said[i]);
+        for (size_t i = 0; i < ARRAY_LENGTH(longest); i++)
+            hear_in_pieces(&rng, longest[i]);
+    }
+}
+
+TEST(noise_never_gets_past_the_decoder_with_more_than_was_sent)
+{
+    struct rng rng = test_rng();
+
+    for (int round = 0; round < 2000; round++) {
+        struct message_decoder decoder;
+        struct message message;
+        size_t size = rng_below(&rng, 400), done = 0, took = 0;
+        int rc;
+
+        rng_bytes(&rng, bytes, size);
+        if (rng_chance(&rng, 50) && size >= 12) { /* nearly right */
+            put_le32(bytes, (uint32_t)rng_below(&rng, 40));
+            bytes[4] = (uint8_t)rng_below(&rng, 20);
+            bytes[5] &= 1;
+            put_le16(bytes + 6, 0);
+        }
+        message_decoder_init(&decoder);
+        do {
+            rc = message_decode(&decoder, bytes + done, size - done, &took,
+                                &message);
+            done += took;
+            if (rc == 1)
+                blob_unref(message.body);
+        } while (rc == 1);
+        EXPECT_LE(done, size);
+        EXPECT_TRUE(rc < 0 || done == size);
+        message_decoder_close(&decoder);
+    }
+}
