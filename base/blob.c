@@ -20,6 +20,18 @@ struct blob *blob_new(size_t capacity)
     return blob;
 }
 
+struct blob *blob_shrink(struct blob *blob)
+{
+    struct blob *smaller;
+
+    ASSERT(atomic_load(&blob->references) == 1);
+    smaller = realloc(blob, sizeof *blob + blob->size);
+    if (smaller == NULL)
+        return blob; /* as large as before is no harm */
+    smaller->capacity = smaller->size;
+    return smaller;
+}
+
 struct blob *blob_ref(struct blob *blob)
 {
     int before = atomic_fetch_add_explicit(&blob->references, 1,

@@ -22,6 +22,10 @@ struct blob {
 /* A blob with one reference, the caller's; NULL when memory is out. */
 struct blob *blob_new(size_t capacity);
 
+/* Gives back the memory behind blob->size; returns where the blob is now.
+ * Only its maker, while it holds the one reference. */
+struct blob *blob_shrink(struct blob *blob);
+
 /* One more reference to blob; returns blob. Any thread. */
 struct blob *blob_ref(struct blob *blob);
 
