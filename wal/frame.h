@@ -5,10 +5,11 @@
  * WAL header, 32 bytes, integers big-endian (SQLite file format):
  *   offset  size  field
  *        0     4  magic: 0x377f0682 or ...83: checksums over little- or
- *                 big-endian words
+ *                 big-endian words; a writer takes its own byte order
  *        4     4  format, 3007000
- *        8     4  page size
- *       12     4  checkpoint sequence, of no use to us
+ *        8     4  page size; 65536 is stored as it is
+ *       12     4  checkpoint sequence, of no use to us: each connection
+ *                 counts for itself
  *       16     8  salt-1 and salt-2: told apart by them, generations
  *       24     8  checksum of bytes 0..23, seed 0,0
  *
@@ -19,9 +20,16 @@
  *       16     8  checksum  bytes 0..7 and the page, chained from before
  *       24     -  page      page_bytes long, as the WAL header says
  *
+ * Checksum: two words s1, s2; for each pair of 32-bit words x, y of the
+ * summed bytes, modulo 2^32: s1 += x + s2, then s2 += y + s1. The magic says
+ * how x and y are read; s1 and s2 are stored big-endian under both magics.
+ * Frame 1 starts from the sums stored in the WAL header, frame k from those
+ * of frame k-1. Salts are compared, not summed.
+ *
  * A frame is valid only if all before it are. The first one that is not ends
  * the log: that is no error, what lies beyond is an older generation. For a
- * live database only frames up to the wal-index's mxFrame are committed.
+ * live database only frames up to the wal-index's mxFrame are committed: a
+ * valid commit frame beyond it may still be overwritten (walindex.h).
  * Pure: no IO, no allocation. Any thread, one struct frame_chain each.
  */
 #ifndef TIDEMARK_WAL_FRAME_H
@@ -59,7 +67,8 @@ static inline uint64_t frame_offset(uint32_t number, uint32_t page_bytes)
            (uint64_t)(number - 1) * (FRAME_HEADER_BYTES + page_bytes);
 }
 
-/* 0, or -EINVAL when it is no valid WAL header (an empty WAL to SQLite). */
+/* Decodes 32 bytes. 0, or -EINVAL when it is no valid WAL header (an empty
+ * WAL to SQLite): magic, format, page size or checksum. */
 int frame_wal_header_decode(const uint8_t *bytes,
                             struct frame_wal_header *ret_header);
 
@@ -73,15 +82,28 @@ void frame_decode(const uint8_t *bytes, struct frame *ret_frame);
 /*
  * Extends chain over one frame (24 header bytes and the page behind them) and
  * says whether its stored checksum agrees. chain is advanced either way.
+ * Looks at neither salt nor page number: for frames known to be published.
  */
 bool frame_check(struct frame_chain *chain, const uint8_t *frame_bytes,
                  uint32_t page_bytes);
+
+/*
+ * For who walks a WAL that nobody vouches for: true when the frame is the
+ * next valid one, by salt, page number and checksum; chain is then extended
+ * and the fields are in ret_frame. False: the log ends here, nothing changed.
+ */
+bool frame_accept(struct frame_chain *chain, const uint8_t *salt,
+                  const uint8_t *frame_bytes, uint32_t page_bytes,
+                  struct frame *ret_frame);
 
 /* Writes the 24 header bytes at `bytes` for the page at bytes + 24, which is
  * there already, and extends chain over it. */
 void frame_encode(struct frame_chain *chain, uint8_t *bytes, pgno_t pgno,
                   uint32_t commit_pages, const uint8_t *salt,
                   uint32_t page_bytes);
+
+/* A chain from seed 0,0 that reads words as this host does. */
+struct frame_chain frame_chain_native(void);
 
 /* The checksum step over size bytes (a multiple of 8), words read as the
  * chain says; also used by the wal-index header, with a zero seed. */
