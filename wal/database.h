@@ -106,6 +106,10 @@ struct database *catalog_find(struct catalog *catalog, const char *name);
 struct database *catalog_find_lineage(struct catalog *catalog,
                                       const struct lineage *lineage);
 
+/* True when this node saw that lineage dropped: a replica that still has it
+ * is to drop it, too. Any thread. */
+bool catalog_is_dropped(struct catalog *catalog, const struct lineage *lineage);
+
 /* Calls visit for each database (dropped ones not), in no order, with a
  * reference held for the time of the call. Any thread; visit may not call
  * back into the catalog. */

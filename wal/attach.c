@@ -1,0 +1,158 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/attach.c - see attach.h.
+ *
+ * Order matters on the way in and out. In: the anchor first (recovery runs
+ * inside it, which needs WAL_WRITE free), then -shm, then the lock. Out: no
+ * FUSE thread may see lock_fd any more, then the map, the anchor, and -shm
+ * last: closing it drops every POSIX lock this process has on that inode.
+ */
+#include "wal/attach.h"
+
+#include "wal/notes.h"
+#include "wal/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/inotify.h>
+#include <unistd.h>
+
+#define PATH_BYTES (4096 + DATABASE_NAME_MAX + 16)
+
+static void mount_path(const struct database *database, const char *suffix,
+                       char path[PATH_BYTES])
+{
+    snprintf(path, PATH_BYTES, "%s/%s%s",
+             database->catalog->config.mount_path, database->name, suffix);
+}
+
+int attach_main(struct database *database)
+{
+    if (database->main_file.open)
+        return 0;
+    return os_open(&database->main_file, database->catalog->config.data_fd,
+                   database->backing, O_RDONLY, 0, SITE_ATTACH_MAIN);
+}
+
+bool attach_is_wal(struct database *database)
+{
+    uint8_t bytes[PAGE_HEADER_BYTES];
+    struct page_header header;
+    ssize_t n;
+
+    if (!database->main_file.open)
+        return false;
+    n = os_pread(&database->main_file, bytes, sizeof bytes, 0,
+                 SITE_ATTACH_MAIN);
+    return n > 0 && page_header_decode(bytes, (size_t)n, &header) == 0 &&
+           header.wal;
+}
+
+static int attach_wal_file(struct database *database)
+{
+    struct catalog_config *config = &database->catalog->config;
+    char path[PATH_BYTES];
+
+    if (config->role == DATABASE_REPLICA) {
+        mount_path(database, "-wal", path);
+        return os_open(&database->wal_file, AT_FDCWD, path, O_RDWR, 0,
+                       SITE_ATTACH_WAL);
+    }
+    /* Capture only reads: straight from the backing file, in both modes. */
+    snprintf(path, sizeof path, "%s-wal", database->backing);
+    return os_open(&database->wal_file, config->data_fd, path, O_RDONLY, 0,
+                   SITE_ATTACH_WAL);
+}
+
+static int attach_index(struct database *database)
+{
+    bool replica = database->catalog->config.role == DATABASE_REPLICA;
+    char path[PATH_BYTES];
+    int rc;
+
+    mount_path(database, "-shm", path);
+    rc = os_open(&database->shm_file, AT_FDCWD, path, O_RDWR, 0,
+                 SITE_ATTACH_SHM);
+    if (rc == 0)
+        rc = walindex_open(&database->index, database->shm_file.fd, replica);
+    if (rc == 0 && replica)
+        rc = walindex_lock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);
+    return rc;
+}
+
+int attach_open(struct database *database)
+{
+    char path[PATH_BYTES];
+    int rc;
+
+    ASSERT_ON_WORKER();
+    ASSERT(database->anchor.connection == NULL);
+    mount_path(database, "", path);
+    rc = attach_main(database);
+    if (rc == 0)
+        rc = anchor_open(&database->anchor, path);
+    if (rc == 0)
+        rc = attach_index(database);
+    if (rc == 0)
+        rc = attach_wal_file(database);
+    if (rc == 0 && database->catalog->config.role == DATABASE_PRIMARY)
+        rc = attach_watch(database, true);
+    if (rc < 0) {
+        attach_close(database, false);
+        return rc;
+    }
+    pthread_mutex_lock(&database->lock);
+    database->lock_fd = database->shm_file.fd;
+    pthread_mutex_unlock(&database->lock);
+    return 0;
+}
+
+void attach_close(struct database *database, bool checkpoint)
+{
+    ASSERT_ON_WORKER();
+    pthread_mutex_lock(&database->lock);
+    database->lock_fd = -1;
+    pthread_mutex_unlock(&database->lock);
+    attach_unwatch(database);
+    if (database->shm_file.open &&
+        database->catalog->config.role == DATABASE_REPLICA)
+        walindex_unlock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);
+    walindex_close(&database->index);
+    anchor_close(&database->anchor, checkpoint);
+    os_close(&database->shm_file);
+    os_close(&database->wal_file);
+    os_close(&database->main_file);
+}
+
+int attach_watch(struct database *database, bool wal)
+{
+    int *watch = wal ? &database->watch_wal : &database->watch_main;
+    char path[PATH_BYTES];
+    int wd;
+
+    if (*watch >= 0)
+        return 0;
+    mount_path(database, wal ? "-wal" : "", path);
+    wd = inotify_add_watch(database->worker->inotify_fd, path, IN_MODIFY);
+    if (wd < 0)
+        return site_fail(SITE_ATTACH_WATCH, path, errno);
+    *watch = wd;
+    worker_watch(database, wd);
+    return 0;
+}
+
+static void unwatch(struct database *database, int *watch)
+{
+    if (*watch < 0)
+        return;
+    worker_unwatch(database, *watch);
+    inotify_rm_watch(database->worker->inotify_fd, *watch);
+    *watch = -1;
+}
+
+void attach_unwatch(struct database *database)
+{
+    unwatch(database, &database->watch_wal);
+    unwatch(database, &database->watch_main);
+}

@@ -1,0 +1,99 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/checkpoint.c - see checkpoint.h.
+ *
+ * Log and WAL are synced before SQLite is asked: its own FSYNC(-wal) holds the
+ * WAL's inode lock, which apply needs to append, and finds nothing left to do
+ * then. While a checkpoint runs (apply.checkpointing) the anchor is ours; the
+ * worker does not touch it.
+ */
+#include "wal/checkpoint.h"
+
+#include "wal/notes.h"
+#include "wal/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+static int wal_sync(struct database *database)
+{
+    struct os_file file = {0};
+    char path[DATABASE_NAME_MAX + 32];
+    int rc;
+
+    snprintf(path, sizeof path, "%s-wal", database->backing);
+    rc = os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
+                 SITE_CHECKPOINT_SYNC);
+    if (rc == 0)
+        rc = os_fdatasync(&file, SITE_CHECKPOINT_SYNC);
+    os_close(&file);
+    return rc;
+}
+
+static void run_checkpoint(struct database *database)
+{
+    struct note *note = note_new(NOTE_CHECKPOINTED);
+    struct apply *apply = &database->apply;
+    int rc = log_sync(database->log);
+
+    if (rc == 0)
+        rc = wal_sync(database);
+    if (rc == 0)
+        rc = anchor_checkpoint(&database->anchor, &apply->checkpoint_frames,
+                               &apply->checkpoint_copied);
+    apply->checkpoint_rc = rc;
+    if (note == NULL)
+        notes_event(database, DATABASE_EVENT_FAILED, "out of memory");
+    else
+        notes_post(database, note); /* hands apply back to the worker */
+}
+
+static void run_sync(struct database *database)
+{
+    txid_t durable;
+
+    if (log_sync(database->log) < 0)
+        return; /* not durable, not acked as such; the next one tries again */
+    durable = log_durable_txid(database->log);
+    pthread_mutex_lock(&database->lock);
+    if (durable > database->view.durable_txid)
+        database->view.durable_txid = durable;
+    pthread_mutex_unlock(&database->lock);
+    notes_changed(database);
+}
+
+static bool job_take(struct worker *worker, struct checkpoint_job *ret_job)
+{
+    bool have;
+
+    pthread_mutex_lock(&worker->checkpoint_lock);
+    while (worker->checkpoint_head == worker->checkpoint_tail &&
+           !worker->checkpoint_stop)
+        pthread_cond_wait(&worker->checkpoint_wake, &worker->checkpoint_lock);
+    have = worker->checkpoint_head != worker->checkpoint_tail;
+    if (have)
+        *ret_job = worker->checkpoint_queue[worker->checkpoint_head++ %
+                                            CHECKPOINT_QUEUE];
+    pthread_mutex_unlock(&worker->checkpoint_lock);
+    return have;
+}
+
+void *checkpoint_run(void *argument)
+{
+    struct worker *worker = argument;
+    struct checkpoint_job job;
+    char name[16];
+
+    snprintf(name, sizeof name, "ckpt-%u", worker->number);
+    thread_register(THREAD_CHECKPOINT, name);
+    while (job_take(worker, &job)) {
+        if (job.checkpoint)
+            run_checkpoint(job.database);
+        else
+            run_sync(job.database);
+        database_unref(job.database);
+    }
+    thread_unregister();
+    return NULL;
+}

@@ -1,0 +1,265 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/engine.h - inside the engine: what a database, the catalog and a worker
+ * are made of. Only wal/ includes it; everybody else sees database.h.
+ *
+ * Who may touch what is written at each group of fields:
+ *   [lock]    under database->lock, any thread; held for nanoseconds, never
+ *             across a call into the world; taken after no other lock
+ *   [worker]  only the worker the database is pinned to
+ *   [fixed]   set before the database is shared, never again
+ */
+#ifndef TIDEMARK_WAL_ENGINE_H
+#define TIDEMARK_WAL_ENGINE_H
+
+#include "base/thread.h"
+#include "wal/anchor.h"
+#include "wal/database.h"
+#include "wal/hashes.h"
+#include "wal/log.h"
+#include "wal/meta.h"
+#include "wal/walindex.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+/* What one side leaves for the worker; FIFO. */
+enum note_kind {
+    NOTE_ADOPT,        /* a file became this database */
+    NOTE_RESOLVE,      /* the commit operation was done; rc tells */
+    NOTE_CHANGES,      /* a commit without FSYNC(db); changes */
+    NOTE_REREAD,       /* content changed in a way nobody described */
+    NOTE_UNLINKED,     /* an application removed the database */
+    NOTE_OWNER,        /* owner or mode changed */
+    NOTE_HISTORY,      /* replica: the primary's history */
+    NOTE_OFFER,        /* replica: a record */
+    NOTE_COPY_BEGIN,   /* replica: a first copy starts */
+    NOTE_COPY_CHUNK,   /* replica: some of its pages */
+    NOTE_COPY_END,     /* replica: all pages were sent */
+    NOTE_COPY_ABANDON, /* replica: it will not be finished */
+    NOTE_DROP,         /* replica: the primary dropped it */
+    NOTE_RESTART,      /* replica: forget the stop */
+    NOTE_CHECKPOINTED, /* replica: the checkpoint thread is done; rc tells */
+    NOTE_DETACH,       /* close what is open, if nobody uses it */
+    NOTE_STOP,         /* stopping: close what is open, now */
+    NOTE_EXPLAINED,    /* SQLite cut the file after a commit (VACUUM) */
+    NOTE_REPLACED,     /* another file took the database's name */
+};
+
+/* Pages a rollback-mode commit changed, read at its commit operation. */
+struct changes {
+    uint32_t page_bytes;
+    uint32_t size_pages;
+    uint32_t count;
+    pgno_t *pgnos;
+    uint8_t *images; /* count * page_bytes */
+};
+
+struct note {
+    struct list link;
+    enum note_kind kind;
+    int rc;
+    struct blob *blob;         /* owned */
+    struct changes *changes;   /* owned */
+    struct position position;
+    uint32_t page_bytes;
+    uint32_t uid, gid, mode;
+    struct history history;    /* owned */
+};
+
+/* One page set of a prepared (unresolved) rollback-mode commit. */
+struct prepared {
+    bool present;
+    struct record_header header; /* of its last part */
+    uint32_t count;
+    pgno_t *pgnos;
+    uint64_t *values; /* page hashes */
+};
+
+/* A record kept in memory for the feeds. */
+struct tail_entry {
+    struct list link;
+    struct blob *blob;
+    txid_t first_txid, last_txid;
+    uint32_t flags, part;
+};
+
+#define TAIL_MAX_BYTES (4u << 20) /* per database */
+
+/* Keeps the log from being trimmed. */
+struct pin {
+    const void *owner;
+    txid_t txid;
+};
+
+#define PINS_MAX 64
+
+/* Where capture stands in the WAL. */
+struct capture {
+    bool valid;                  /* seen describes what was captured */
+    struct walindex_header seen; /* header at the last capture */
+    uint32_t look_frame;         /* second look: next frame not looked at */
+    uint64_t look_until_ns;      /* second look: backing off until */
+    uint64_t look_pause_ns;
+    uint8_t *buffer; /* frames of one batch, reused */
+    size_t buffer_bytes;
+    uint64_t *keys; /* pgno << 32 | frame, of one batch, reused */
+    size_t keys_count;
+};
+
+/* Where apply stands: the only private copy of the wal-index header. */
+struct apply {
+    struct walindex_header header;
+    uint32_t written;    /* last frame written, published or not */
+    uint32_t size_pages; /* after it */
+    uint8_t *buffer;     /* frames of one batch, reused */
+    size_t buffer_bytes;
+    size_t used;
+    uint32_t buffer_first; /* number of the first frame in buffer */
+    bool checkpointing;    /* the checkpoint thread has it */
+    bool syncing;          /* ... or syncs the log */
+    bool hold;             /* records wait for the closing checkpoint */
+    txid_t checkpoint_txid;   /* applied when the checkpoint began */
+    uint32_t checkpoint_next; /* begin one at this many frames */
+    int checkpoint_rc, checkpoint_frames, checkpoint_copied;
+};
+
+/* A copy that is coming in, built beside the database. */
+struct incoming {
+    bool active;
+    bool ended; /* all pages are here, records are redone on the file */
+    struct os_file file; /* data/db/<lineage>/incoming */
+    struct hashes hashes;
+    struct position position; /* where the copy stands */
+    struct position end;      /* where it is complete */
+    uint32_t page_bytes, size_pages;
+};
+
+struct database {
+    /* [fixed] */
+    struct catalog *catalog;
+    struct worker *worker;
+    char *name;
+    struct lineage lineage;
+    char directory[64]; /* "db/<lineage>" below data */
+    char *backing;      /* "files/<name>" below data */
+    atomic_int references;
+
+    /* catalog->lock */
+    struct list link;         /* in catalog->all */
+    struct list name_link;    /* in catalog->names, while it has the name */
+    struct list changed_link; /* in catalog->changed */
+
+    /* worker->lock */
+    struct list run_link; /* in worker->runnable */
+
+    /* [lock] */
+    pthread_mutex_t lock;
+    struct database_view view;
+    struct history history;
+    struct list notes;
+    struct list parked;
+    struct list requests;
+    bool modified;           /* an application wrote */
+    bool synced;             /* a commit's FSYNC was answered just now */
+    bool wal;                /* page 1 says WAL */
+    bool forgotten; /* a note could not be left: re-read */
+    int lock_fd; /* -shm through the mount; -1 when not attached */
+    struct prepared prepared;
+    struct list tail; /* newest last */
+    size_t tail_bytes;
+    struct pin pins[PINS_MAX];
+
+    /* [worker] */
+    struct log *log;
+    struct meta meta;
+    struct hashes hashes;
+    txid_t hashes_saved_txid;
+    uint64_t hashes_saved_bytes; /* log bytes at the last save */
+    struct anchor anchor;
+    struct os_file main_file; /* backing; open while opened or attached */
+    struct os_file wal_file;  /* capture: backing; apply: through the mount */
+    struct os_file shm_file;  /* through the mount: locks and map */
+    struct walindex index;
+    int watch_wal, watch_main; /* inotify, -1: none */
+    struct capture capture;
+    struct apply apply;
+    struct incoming incoming;
+    struct walindex_header attach_at; /* captured so far in a WAL that an
+                                         earlier attachment left behind */
+    bool attach_at_valid;
+    struct list waiting; /* parked requests that cannot be answered yet */
+    bool needs_reread;
+    bool stopped;
+    bool failing; /* the last try failed; told once */
+    struct meta_fingerprint explained; /* rollback mode: as last captured */
+    uint64_t retry_ns;     /* try again at, 0: not */
+    uint64_t idle_since_ns; /* no application since, 0: in use */
+    uint64_t sync_due_ns;  /* log holds unsynced records: sync at */
+    struct list timer_link; /* in worker->timers */
+    uint64_t timer_ns;
+    struct list held;         /* replica: notes behind a hold */
+    bool behind;              /* replica: the log holds more than is applied */
+    struct position applied;  /* replica: applied, perhaps not published */
+    struct record_header applied_header; /* replica: of the record there */
+    uint64_t base_saved_bytes; /* replica: log bytes at the last base */
+};
+
+/* Which database an inotify watch belongs to. */
+struct watch {
+    int wd;
+    struct database *database;
+};
+
+#define CHECKPOINT_QUEUE 1024u
+
+/* A job of the checkpoint thread. */
+struct checkpoint_job {
+    struct database *database; /* with a reference */
+    bool checkpoint;           /* else only sync the log */
+};
+
+struct worker {
+    struct catalog *catalog;
+    pthread_t thread;
+    pthread_t checkpointer;
+    unsigned number;
+    int event_fd;
+    int inotify_fd;
+    pthread_mutex_t lock;
+    struct list runnable;
+    bool stop;
+    atomic_bool asleep; /* a wake-up by event_fd is needed */
+    /* [worker] */
+    struct list timers;
+    struct watch *watches; /* by wd, sorted: they only grow */
+    size_t watches_count, watches_capacity;
+    /* checkpoint thread's queue */
+    pthread_mutex_t checkpoint_lock;
+    pthread_cond_t checkpoint_wake;
+    struct checkpoint_job checkpoint_queue[CHECKPOINT_QUEUE];
+    unsigned checkpoint_head, checkpoint_tail; /* tail - head are queued */
+    bool checkpoint_stop;
+};
+
+#define CATALOG_BUCKETS 1024u
+
+struct catalog {
+    struct catalog_config config;
+    pthread_mutex_t lock;
+    struct list all;
+    struct list names[CATALOG_BUCKETS]; /* by name */
+    struct list changed;
+    struct list done; /* finished requests */
+    bool woken;
+    epoch_t epoch; /* [fixed] after open on a primary; under lock on a replica */
+    unsigned next_worker;
+    struct lineage *dropped; /* tombstones */
+    size_t dropped_count;
+    struct worker *workers;
+    unsigned workers_count;
+    bool started;
+    bool passthrough;
+};
+
+#endif

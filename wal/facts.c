@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/facts.c - the public facts of a database, and what the loop offers a
+ * replica's: thin functions that copy a view or leave a note.
+ */
+#include "wal/catalog.h"
+#include "wal/notes.h"
+
+#include <errno.h>
+
+const char *database_event_name(enum database_event event)
+{
+    static const char *const names[] = {
+        [DATABASE_EVENT_ADOPTED] = "adopted",
+        [DATABASE_EVENT_RECOVERED] = "recovered",
+        [DATABASE_EVENT_GAP] = "gap",
+        [DATABASE_EVENT_CHANGED] = "changed",
+        [DATABASE_EVENT_DROPPED] = "dropped",
+        [DATABASE_EVENT_HELD_BACK] = "held_back",
+        [DATABASE_EVENT_STOPPED] = "stopped",
+        [DATABASE_EVENT_FAILED] = "failed",
+        [DATABASE_EVENT_RESUMED] = "resumed",
+        [DATABASE_EVENT_REFUSED] = "refused",
+    };
+
+    ASSERT((size_t)event < ARRAY_LENGTH(names));
+    return names[event];
+}
+
+const char *database_state_name(enum database_state state)
+{
+    static const char *const names[] = {
+        [DATABASE_CLOSED] = "closed",
+        [DATABASE_ROLLBACK] = "rollback",
+        [DATABASE_ATTACHING] = "attaching",
+        [DATABASE_ATTACHED] = "attached",
+        [DATABASE_COPYING] = "copying",
+        [DATABASE_HELD_BACK] = "held_back",
+        [DATABASE_STOPPED] = "stopped",
+        [DATABASE_DROPPED] = "dropped",
+    };
+
+    ASSERT((size_t)state < ARRAY_LENGTH(names));
+    return names[state];
+}
+
+void database_view(struct database *database, struct database_view *ret_view)
+{
+    pthread_mutex_lock(&database->lock);
+    *ret_view = database->view;
+    pthread_mutex_unlock(&database->lock);
+}
+
+int database_history(struct database *database, struct history *ret_history)
+{
+    int rc;
+
+    pthread_mutex_lock(&database->lock);
+    rc = history_copy(ret_history, &database->history);
+    pthread_mutex_unlock(&database->lock);
+    return rc;
+}
+
+/* ---- replica: offers -------------------------------------------------------------- */
+
+/* Another lineage has the name: let the old one go, keep its files. */
+static int move_aside(struct database *old)
+{
+    struct note *note = note_new(NOTE_DROP);
+
+    if (note == NULL)
+        return -ENOMEM;
+    note->rc = 1; /* keep a copy in lost/ */
+    catalog_remove_name(old);
+    notes_post(old, note);
+    return 0;
+}
+
+int catalog_follow(struct catalog *catalog, const char *name,
+                   const struct lineage *lineage,
+                   struct database **ret_database)
+{
+    struct database *database = catalog_find(catalog, name);
+    struct worker *worker = NULL;
+    int rc = 0;
+
+    if (catalog->config.role == DATABASE_PRIMARY) {
+        database_unref(database);
+        return -EROFS;
+    }
+    if (database != NULL && lineage_is_equal(&database->lineage, lineage)) {
+        *ret_database = database;
+        return 0;
+    }
+    if (database != NULL) {
+        worker = database->worker; /* the same: the old one lets go first */
+        rc = move_aside(database);
+    }
+    database_unref(database);
+    if (rc < 0)
+        return rc;
+    database = catalog_make(catalog, name, lineage);
+    if (database == NULL)
+        return -ENOMEM;
+    database->worker = worker;
+    rc = catalog_create_files(database);
+    if (rc == 0)
+        rc = catalog_add(catalog, database);
+    if (rc < 0) {
+        database_unref(database);
+        return rc;
+    }
+    *ret_database = database;
+    return 0;
+}
+
+int database_set_history(struct database *database,
+                         const struct history *history)
+{
+    struct note *note = note_new(NOTE_HISTORY);
+
+    if (note == NULL || history_copy(&note->history, history) < 0) {
+        note_free(note);
+        return -ENOMEM;
+    }
+    notes_post(database, note);
+    return 0;
+}
+
+static void post_blob(struct database *database, enum note_kind kind,
+                      struct blob *blob)
+{
+    struct note *note = note_new(kind);
+
+    if (note == NULL)
+        blob_unref(blob);
+    else
+        note->blob = blob;
+    notes_post(database, note);
+}
+
+void database_offer(struct database *database, struct blob *blob)
+{
+    post_blob(database, NOTE_OFFER, blob);
+}
+
+void database_copy_chunk(struct database *database, struct blob *blob)
+{
+    post_blob(database, NOTE_COPY_CHUNK, blob);
+}
+
+static void post_position(struct database *database, enum note_kind kind,
+                          const struct position *position, uint32_t page_bytes)
+{
+    struct note *note = note_new(kind);
+
+    if (note != NULL) {
+        note->position = *position;
+        note->page_bytes = page_bytes;
+    }
+    notes_post(database, note);
+}
+
+void database_copy_begin(struct database *database,
+                         const struct position *start, uint32_t page_bytes)
+{
+    post_position(database, NOTE_COPY_BEGIN, start, page_bytes);
+}
+
+void database_copy_end(struct database *database, const struct position *end)
+{
+    post_position(database, NOTE_COPY_END, end, 0);
+}
+
+void database_copy_abandon(struct database *database)
+{
+    notes_post(database, note_new(NOTE_COPY_ABANDON));
+}
+
+void database_drop(struct database *database)
+{
+    catalog_remove_name(database);
+    notes_post(database, note_new(NOTE_DROP));
+}
+
+void database_set_owner(struct database *database, uint32_t uid, uint32_t gid,
+                        uint32_t mode)
+{
+    bool same;
+
+    pthread_mutex_lock(&database->lock);
+    same = database->view.owner_uid == uid && database->view.owner_gid == gid &&
+           database->view.owner_mode == (mode & 07777);
+    database->view.owner_uid = uid;
+    database->view.owner_gid = gid;
+    database->view.owner_mode = mode & 07777;
+    pthread_mutex_unlock(&database->lock);
+    if (!same)
+        notes_post(database, note_new(NOTE_OWNER));
+}
+
+void database_restart(struct database *database)
+{
+    notes_post(database, note_new(NOTE_RESTART));
+}

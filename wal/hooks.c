@@ -1,0 +1,511 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/hooks.c - the FUSE side of database.h: what applications do to files.
+ *
+ * Runs on FUSE workers. Nothing here waits for a worker, touches a path of
+ * the mount or the mapped wal-index; it looks at backing files, takes a
+ * database's lock for nanoseconds, leaves notes. The one lock question, who
+ * holds CKPT, is asked of the kernel with a descriptor that attach.c keeps
+ * valid under the database's lock.
+ */
+#include "wal/catalog.h"
+#include "wal/notes.h"
+#include "wal/primary.h"
+#include "wal/recover.h"
+#include "wal/rollback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+enum database_file database_file_kind(const char *name, size_t *ret_base)
+{
+    static const struct {
+        const char *suffix;
+        enum database_file kind;
+    } kinds[] = {
+        {"-wal", DATABASE_FILE_WAL},
+        {"-shm", DATABASE_FILE_SHM},
+        {"-journal", DATABASE_FILE_JOURNAL},
+    };
+    size_t length = strlen(name);
+
+    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
+        size_t suffix = strlen(kinds[i].suffix);
+
+        if (length > suffix && name[length - suffix - 1] != '/' &&
+            strcmp(name + length - suffix, kinds[i].suffix) == 0) {
+            *ret_base = length - suffix;
+            return kinds[i].kind;
+        }
+    }
+    *ret_base = length;
+    return DATABASE_FILE_MAIN;
+}
+
+static bool is_primary(const struct catalog *catalog)
+{
+    return catalog->config.role == DATABASE_PRIMARY;
+}
+
+static struct database *find_of(struct catalog *catalog, const char *name,
+                                enum database_file *ret_kind,
+                                char base[DATABASE_NAME_MAX + 1])
+{
+    size_t length;
+
+    *ret_kind = database_file_kind(name, &length);
+    if (length > DATABASE_NAME_MAX)
+        return NULL;
+    memcpy(base, name, length);
+    base[length] = '\0';
+    return catalog_find(catalog, base);
+}
+
+/* ---- becoming a database ------------------------------------------------------ */
+
+static bool has_header(const struct os_file *file)
+{
+    uint8_t bytes[PAGE_HEADER_BYTES];
+    struct page_header header;
+    ssize_t n = os_pread(file, bytes, sizeof bytes, 0, SITE_HOOKS_READ);
+
+    return n > 0 && page_header_decode(bytes, (size_t)n, &header) == 0;
+}
+
+static bool backing_status(struct catalog *catalog, const char *name,
+                           struct stat *ret_status)
+{
+    char path[DATABASE_NAME_MAX + 16];
+
+    snprintf(path, sizeof path, "files/%s", name);
+    return fstatat(catalog->config.data_fd, path, ret_status,
+                   AT_SYMLINK_NOFOLLOW) == 0 &&
+           S_ISREG(ret_status->st_mode);
+}
+
+/* A file turns out to be a database: the object now, its files on the
+ * worker. With a reference, or NULL. */
+static struct database *adopt(struct catalog *catalog, const char *name)
+{
+    struct database *database;
+    struct lineage lineage;
+    struct stat status;
+
+    if (!is_primary(catalog) || !backing_status(catalog, name, &status) ||
+        catalog_draw_lineage(&lineage) < 0)
+        return NULL;
+    database = catalog_make(catalog, name, &lineage);
+    if (database == NULL)
+        return NULL;
+    database->view.owner_uid = status.st_uid;
+    database->view.owner_gid = status.st_gid;
+    database->view.owner_mode = status.st_mode & 07777;
+    if (catalog_add(catalog, database) < 0) {
+        database_unref(database); /* somebody was faster */
+        return catalog_find(catalog, name);
+    }
+    notes_post(database, note_new(NOTE_ADOPT));
+    return database;
+}
+
+/* ---- open and release --------------------------------------------------------- */
+
+int catalog_on_create(struct catalog *catalog, const char *name, bool own)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database;
+    bool known;
+
+    if (own || is_primary(catalog))
+        return 0;
+    database = find_of(catalog, name, &kind, base);
+    known = database != NULL;
+    database_unref(database);
+    if (known && (kind == DATABASE_FILE_WAL || kind == DATABASE_FILE_SHM))
+        return 0;
+    return -EROFS;
+}
+
+static int open_main(struct database *database, const struct os_file *backing,
+                     bool created, struct parked *parked)
+{
+    uint8_t bytes[PAGE_HEADER_BYTES];
+    struct page_header header = {0};
+    bool parks;
+    ssize_t n;
+
+    n = os_pread(backing, bytes, sizeof bytes, 0, SITE_HOOKS_READ);
+    if (n > 0)
+        (void)page_header_decode(bytes, (size_t)n, &header);
+    pthread_mutex_lock(&database->lock);
+    if (database->view.state == DATABASE_HELD_BACK) {
+        pthread_mutex_unlock(&database->lock);
+        return -EBUSY;
+    }
+    database->view.applications++;
+    parks = !created && header.wal &&
+            database->view.state != DATABASE_ATTACHED;
+    pthread_mutex_unlock(&database->lock);
+    if (parks) {
+        notes_park(database, parked, PARKED_OPEN);
+        return DATABASE_PARKED;
+    }
+    notes_wake(database);
+    return 0;
+}
+
+static int open_wal(struct database *database, int flags)
+{
+    struct catalog_config *config = &database->catalog->config;
+
+    if (config->role == DATABASE_REPLICA && config->writes_readonly &&
+        (flags & O_ACCMODE) != O_RDONLY)
+        return -EROFS;
+    notes_wake(database); /* it may just have become a WAL database */
+    return 0;
+}
+
+int catalog_on_open(struct catalog *catalog, const char *name,
+                    const struct os_file *backing, int flags, bool created,
+                    bool own, struct parked *parked,
+                    struct database **ret_database,
+                    enum database_file *ret_kind)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database = find_of(catalog, name, &kind, base);
+    int rc = 0;
+
+    *ret_database = NULL;
+    *ret_kind = DATABASE_FILE_OTHER;
+    if (database == NULL && !own &&
+        (kind == DATABASE_FILE_MAIN ? has_header(backing)
+                                    : kind != DATABASE_FILE_SHM))
+        database = adopt(catalog, base);
+    if (database == NULL)
+        return 0;
+    if (!own && kind == DATABASE_FILE_MAIN)
+        rc = open_main(database, backing, created, parked);
+    else if (!own && kind == DATABASE_FILE_WAL)
+        rc = open_wal(database, flags);
+    if (rc < 0) {
+        database_unref(database);
+        return rc;
+    }
+    *ret_database = database;
+    *ret_kind = kind;
+    return rc;
+}
+
+void catalog_on_release(struct catalog *catalog, const char *name,
+                        struct database *database, enum database_file kind,
+                        bool was_writable, bool own)
+{
+    struct os_file file = {0};
+    char path[DATABASE_NAME_MAX + 16];
+
+    if (database != NULL) {
+        if (!own && kind == DATABASE_FILE_MAIN) {
+            notes_left(database);
+            notes_wake(database);
+        }
+        database_unref(database);
+        return;
+    }
+    /* cp into the mount: written by somebody who is not SQLite. */
+    if (own || !was_writable || !is_primary(catalog) ||
+        strlen(name) > DATABASE_NAME_MAX)
+        return;
+    snprintf(path, sizeof path, "files/%s", name);
+    if (os_open(&file, catalog->config.data_fd, path, O_RDONLY | O_NOFOLLOW, 0,
+                SITE_HOOKS_READ) < 0)
+        return;
+    if (has_header(&file)) {
+        database = catalog_find(catalog, name);
+        if (database == NULL)
+            database = adopt(catalog, name);
+        else
+            notes_post(database, note_new(NOTE_REREAD));
+        database_unref(database);
+    }
+    os_close(&file);
+}
+
+/* ---- fsync and the commit operation --------------------------------------------- */
+
+static int fsync_wal(struct database *database, bool own, struct parked *parked)
+{
+    bool gated;
+
+    if (!is_primary(database->catalog)) /* rule 2: log before database pages */
+        return database->log == NULL ? 0 : log_sync(database->log);
+    if (own)
+        return 0; /* the anchor's last checkpoint: all was captured before */
+    pthread_mutex_lock(&database->lock);
+#ifndef CANARY_NO_GATE
+    gated = database->lock_fd < 0 ||
+            walindex_is_locked(database->lock_fd, WALINDEX_LOCK_CHECKPOINT);
+#else
+    gated = false;
+#endif
+    if (gated)
+        database->view.gates++;
+    pthread_mutex_unlock(&database->lock);
+    if (!gated)
+        return 0;
+    notes_park(database, parked, PARKED_FSYNC_WAL);
+    return DATABASE_PARKED;
+}
+
+int database_on_fsync(struct database *database, enum database_file kind,
+                      bool own, struct parked *parked)
+{
+    enum database_state state;
+
+    if (kind == DATABASE_FILE_WAL)
+        return fsync_wal(database, own, parked);
+    if (kind != DATABASE_FILE_MAIN || own || !is_primary(database->catalog))
+        return 0;
+    pthread_mutex_lock(&database->lock);
+    state = database->view.state;
+    pthread_mutex_unlock(&database->lock);
+    if (state == DATABASE_ATTACHED || state == DATABASE_DROPPED)
+        return 0; /* a checkpoint wrote the database; nothing new in it */
+    notes_park(database, parked, PARKED_FSYNC_MAIN);
+    return DATABASE_PARKED;
+}
+
+void database_on_synced(struct database *database, enum database_file kind)
+{
+    if (kind != DATABASE_FILE_WAL || !is_primary(database->catalog))
+        return;
+    pthread_mutex_lock(&database->lock);
+    database->synced = true;
+    pthread_mutex_unlock(&database->lock);
+    notes_wake(database);
+}
+
+/* The note of the commit operation under way on this FUSE worker: before and
+ * after come from one request, on one thread. */
+static _Thread_local struct note *commit_note;
+
+void database_on_commit(struct database *database,
+                        const struct os_file *journal)
+{
+    note_free(commit_note);
+    commit_note = NULL;
+    if (is_primary(database->catalog))
+        commit_note = rollback_collect(database, journal);
+}
+
+void database_on_committed(struct database *database, int rc)
+{
+    struct note *note = commit_note;
+
+    commit_note = NULL;
+    if (note == NULL)
+        return;
+    if (rc < 0)
+        note_free(note); /* not done: it is as before */
+    else
+        notes_post(database, note);
+}
+
+/* ---- size, names, owner ----------------------------------------------------------- */
+
+static bool is_attached(struct database *database)
+{
+    bool attached;
+
+    pthread_mutex_lock(&database->lock);
+    attached = database->view.state == DATABASE_ATTACHED ||
+               database->view.state == DATABASE_ATTACHING;
+    pthread_mutex_unlock(&database->lock);
+    return attached;
+}
+
+int database_on_resize(struct database *database, enum database_file kind,
+                       uint64_t size, bool own)
+{
+    (void)size;
+    if (own)
+        return 0;
+    if (kind == DATABASE_FILE_SHM && size > 0 && !is_attached(database))
+        return 0;
+    /* Whoever maps a -shm that shrinks dies of it (SIGBUS). SQLite itself
+     * cuts it to 3 bytes only as the first opener, which the anchor is. */
+    if (kind == DATABASE_FILE_SHM && is_attached(database))
+        return -EBUSY;
+    if (kind == DATABASE_FILE_MAIN && !is_primary(database->catalog))
+        return -EROFS;
+    return 0;
+}
+
+void database_on_resized(struct database *database, enum database_file kind)
+{
+    if (kind == DATABASE_FILE_MAIN && is_primary(database->catalog))
+        notes_post(database, note_new(NOTE_EXPLAINED));
+}
+
+int catalog_on_unlink(struct catalog *catalog, const char *name, bool own)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database;
+    int rc = 0;
+
+    if (own)
+        return 0;
+    database = find_of(catalog, name, &kind, base);
+    if (database == NULL)
+        return 0;
+    if ((kind == DATABASE_FILE_SHM || kind == DATABASE_FILE_WAL) &&
+        is_attached(database))
+        rc = -EBUSY;
+    if (kind == DATABASE_FILE_MAIN && !is_primary(catalog))
+        rc = -EROFS;
+    database_unref(database);
+    return rc;
+}
+
+/* The name no longer stands for this database. */
+static void forget_name(struct database *database)
+{
+    catalog_remove_name(database);
+    notes_post(database, note_new(NOTE_UNLINKED));
+}
+
+void catalog_on_unlinked(struct catalog *catalog, const char *name, bool own)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database;
+
+    if (own || !is_primary(catalog))
+        return;
+    database = find_of(catalog, name, &kind, base);
+    if (database != NULL && kind == DATABASE_FILE_MAIN)
+        forget_name(database);
+    database_unref(database);
+}
+
+/* 0 when nobody uses the database; else -EBUSY, and when it is only our
+ * anchor, that lets go now: trying again soon works. */
+static int is_in_use(struct database *database)
+{
+    bool used, held;
+
+    pthread_mutex_lock(&database->lock);
+    used = database->view.applications > 0;
+    held = database->view.state != DATABASE_CLOSED &&
+           database->view.state != DATABASE_ROLLBACK;
+    pthread_mutex_unlock(&database->lock);
+    if (!used && held)
+        notes_post(database, note_new(NOTE_DETACH));
+    return used || held ? -EBUSY : 0;
+}
+
+static int rename_check(struct catalog *catalog, const char *name)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database = find_of(catalog, name, &kind, base);
+    int rc = 0;
+
+    if (database == NULL)
+        return 0;
+    if (!is_primary(catalog))
+        rc = -EROFS;
+    else if (kind != DATABASE_FILE_JOURNAL)
+        rc = is_in_use(database);
+    database_unref(database);
+    return rc;
+}
+
+struct below {
+    const char *directory;
+    size_t length;
+    bool found;
+};
+
+static void below_visit(void *context, struct database *database)
+{
+    struct below *below = context;
+
+    if (strncmp(database->name, below->directory, below->length) == 0 &&
+        database->name[below->length] == '/')
+        below->found = true;
+}
+
+int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
+                      bool own)
+{
+    struct below below = {from, strlen(from), false};
+    int rc;
+
+    if (own)
+        return 0;
+    catalog_each(catalog, below_visit, &below);
+    if (below.found)
+        return is_primary(catalog) ? -EBUSY : -EROFS;
+    rc = rename_check(catalog, from);
+    return rc == 0 ? rename_check(catalog, to) : rc;
+}
+
+void catalog_on_renamed(struct catalog *catalog, const char *from,
+                        const char *to, bool own)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    struct os_file file = {0};
+    enum database_file kind;
+    struct database *database;
+    char path[DATABASE_NAME_MAX + 16];
+    bool is_database;
+
+    if (own || !is_primary(catalog))
+        return;
+    database = find_of(catalog, from, &kind, base);
+    if (database != NULL && kind == DATABASE_FILE_MAIN)
+        forget_name(database);
+    database_unref(database);
+    database = find_of(catalog, to, &kind, base);
+    if (kind != DATABASE_FILE_MAIN) {
+        database_unref(database);
+        return;
+    }
+    snprintf(path, sizeof path, "files/%s", base);
+    is_database = os_open(&file, catalog->config.data_fd, path,
+                          O_RDONLY | O_NOFOLLOW, 0, SITE_HOOKS_READ) == 0 &&
+                  has_header(&file);
+    os_close(&file);
+    if (database != NULL && is_database)
+        notes_post(database, note_new(NOTE_REPLACED));
+    else if (database != NULL)
+        forget_name(database);
+    else if (is_database)
+        database = adopt(catalog, base);
+    database_unref(database);
+}
+
+void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
+                       uint32_t mode)
+{
+    pthread_mutex_lock(&database->lock);
+    database->view.owner_uid = uid;
+    database->view.owner_gid = gid;
+    database->view.owner_mode = mode & 07777;
+    pthread_mutex_unlock(&database->lock);
+    if (is_primary(database->catalog))
+        notes_post(database, note_new(NOTE_OWNER));
+}
+
+void database_pass(struct database *database, struct parked *parked)
+{
+    if (is_primary(database->catalog))
+        notes_park(database, parked, PARKED_PASS);
+    else
+        parked->on_done(parked, 0);
+}

@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/incoming.h - a copy of a database arrives at a replica.
+ *
+ * Pages are read at the primary while it goes on committing, so the copy is
+ * fuzzy; the records after its start, redone in order over it, make it exact
+ * at its end and after. It is built in data/db/<lineage>/incoming and only
+ * then takes its place: by rename when nobody has the database open, as one
+ * transaction in the WAL when somebody does. Worker only.
+ */
+#ifndef TIDEMARK_WAL_INCOMING_H
+#define TIDEMARK_WAL_INCOMING_H
+
+#include "wal/engine.h"
+
+/* A copy begins; the log starts over after `start`. */
+int incoming_begin(struct database *database, const struct position *start,
+                   uint32_t page_bytes);
+
+/* Pages of the copy. */
+int incoming_chunk(struct database *database, const struct record *record);
+
+/* All pages are here: redoes what the log has already. */
+int incoming_end(struct database *database, const struct position *end);
+
+/* Redoes one record on the file. */
+int incoming_record(struct database *database, const struct record *record);
+
+/* True when the copy is exact: at or past its end. */
+bool incoming_is_complete(const struct database *database);
+
+/* Puts the copy in place; the hashes and the position become the database's.
+ * -EBADMSG: its sum is not what the record says. */
+int incoming_place(struct database *database);
+
+/* Throws the copy away. NULL-safe, also when none is there. */
+void incoming_abandon(struct database *database);
+
+#endif

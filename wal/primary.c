@@ -1,0 +1,547 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/primary.c - one database on the primary.
+ *
+ *   CLOSED --open--> ROLLBACK --page 1 says WAL--> ATTACHING --anchor--> ATTACHED
+ *      ^                |                             |  ^                  |
+ *      +----last close--+                             |  +---busy: retry----+
+ *      +------------------------last close, idle for a while---------------+
+ *
+ * A step does what is due and returns; nothing here waits but for the disk
+ * and, in attach and detach, for our own requests to the mount.
+ */
+#include "wal/primary.h"
+
+#include "base/clock.h"
+#include "wal/attach.h"
+#include "wal/capture.h"
+#include "wal/catalog.h"
+#include "wal/notes.h"
+#include "wal/recover.h"
+#include "wal/recover_wal.h"
+#include "wal/reread.h"
+#include "wal/rollback.h"
+#include "wal/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <unistd.h>
+
+#define IDLE_NS (3 * NS_PER_S)          /* anchor's life after the last close */
+#define RETRY_BUSY_NS (2 * NS_PER_MS)   /* somebody holds a lock */
+#define RETRY_FAILED_NS (100 * NS_PER_MS)
+#define GATE_NS (1 * NS_PER_S)          /* a gated FSYNC waits at most */
+#define OPEN_NS (10 * NS_PER_S)         /* a parked OPEN waits at most */
+#define SPIN_NS (40 * NS_PER_US)        /* second look, without sleeping */
+#define LOOK_FIRST_NS (50 * NS_PER_US)  /* second look, then doubling ... */
+#define LOOK_LAST_NS (1 * NS_PER_MS)    /* ... up to this pause, */
+#define LOOK_GIVE_UP_NS (2 * NS_PER_S)  /* a dead writer: until next event */
+#define HASHES_SAVE_BYTES (64u << 20)   /* of log, between two side files */
+
+static bool is_attached(const struct database *database)
+{
+    return database->anchor.connection != NULL &&
+           database->view.state == DATABASE_ATTACHED;
+}
+
+static void gap_found(struct database *database)
+{
+    pthread_mutex_lock(&database->lock);
+    database->view.gaps++;
+    pthread_mutex_unlock(&database->lock);
+    database->needs_reread = true;
+    notes_event(database, DATABASE_EVENT_GAP,
+                "commits were overwritten before they were seen "
+                "(synchronous=OFF?); re-reading by page hash");
+}
+
+/* Re-reads if that is due; true when nothing stands in the way of going on. */
+static bool reread_if_due(struct database *database)
+{
+    int rc;
+
+    if (!database->needs_reread)
+        return true;
+    rc = reread(database);
+    if (rc == 0) {
+        rollback_explained(database);
+        notes_works(database);
+        return true;
+    }
+    if (rc != -EAGAIN)
+        notes_fails(database);
+    worker_at(database, clock_now_ns() +
+                            (rc == -EAGAIN ? RETRY_BUSY_NS : RETRY_FAILED_NS));
+    return false;
+}
+
+/* Where capture begins in the WAL we find. */
+static void attached_start(struct database *database)
+{
+    struct walindex_header header, start;
+
+    database->capture.valid = false;
+    if (walindex_read(&database->index, &header) < 0) {
+        database->needs_reread = true;
+        return;
+    }
+    start = header;
+    if (database->attach_at_valid &&
+        memcmp(database->attach_at.salt, header.salt, FRAME_SALT_BYTES) == 0) {
+        /* A WAL that was captured up to attach_at, and nobody wrote since. */
+        if (header.max_frame != database->attach_at.max_frame)
+            database->needs_reread = true;
+    } else {
+        /* Nobody could reset this WAL before we came: from its first frame,
+         * and iChange, 0 when it was made, says whether that is all. */
+        start.max_frame = 0;
+        start.change = 0;
+    }
+    database->attach_at_valid = false;
+    capture_start(database, &start);
+}
+
+/* 1: captured something; 0: nothing new; negative: not captured, not all. */
+static int pass(struct database *database)
+{
+    int rc;
+
+    if (!reread_if_due(database))
+        return -EAGAIN;
+    rc = capture_pass(database);
+    if (rc == -ESTALE) {
+        gap_found(database);
+        return reread_if_due(database) ? 1 : -EAGAIN;
+    }
+    if (rc < 0 && rc != -EAGAIN) {
+        notes_fails(database);
+        worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
+    } else if (rc >= 0) {
+        notes_works(database);
+    }
+    return rc;
+}
+
+static void attached_enter(struct database *database)
+{
+    attached_start(database);
+    notes_state(database, DATABASE_ATTACHED);
+    (void)pass(database);
+}
+
+static void attach_try(struct database *database)
+{
+    int rc;
+
+    notes_state(database, DATABASE_ATTACHING);
+    attach_unwatch(database);
+    rc = attach_open(database);
+    if (rc == 0) {
+        attached_enter(database);
+        return;
+    }
+    if (rc != -EAGAIN)
+        notes_fails(database);
+    worker_at(database, clock_now_ns() +
+                            (rc == -EAGAIN ? RETRY_BUSY_NS : RETRY_FAILED_NS));
+}
+
+/* The side file follows the log at a distance, so that recovery is short. */
+static void hashes_save_if_due(struct database *database, bool now)
+{
+    struct catalog_config *config = &database->catalog->config;
+    uint64_t bytes = log_bytes(database->log);
+    char path[96];
+    txid_t txid = database->view.position.txid;
+
+    if (txid == database->hashes_saved_txid ||
+        (!now && bytes - database->hashes_saved_bytes < HASHES_SAVE_BYTES))
+        return;
+    snprintf(path, sizeof path, "%s/hashes", database->directory);
+    if (log_sync(database->log) < 0 ||
+        hashes_save(&database->hashes, config->data_fd, path,
+                    &database->lineage, database->view.page_bytes,
+                    &database->view.position) < 0) {
+        notes_fails(database);
+        return;
+    }
+    database->hashes_saved_txid = txid;
+    (void)log_trim(database->log, config->log_retain_bytes,
+                   notes_pinned(database, txid));
+    database->hashes_saved_bytes = log_bytes(database->log);
+}
+
+void primary_detach(struct database *database)
+{
+    bool complete = true;
+
+    if (database->anchor.connection != NULL) {
+        complete = pass(database) >= 0 && log_sync(database->log) == 0;
+        database->attach_at = database->capture.seen;
+        database->attach_at_valid = complete && database->capture.valid;
+    }
+    hashes_save_if_due(database, true);
+    notes_state(database, DATABASE_ATTACHING); /* opens wait for us */
+    attach_unwatch(database);
+    attach_close(database, complete);
+    capture_free(&database->capture);
+    rollback_explained(database);
+    notes_state(database, DATABASE_CLOSED);
+}
+
+static uint32_t applications(struct database *database)
+{
+    uint32_t count;
+
+    pthread_mutex_lock(&database->lock);
+    count = database->view.applications;
+    pthread_mutex_unlock(&database->lock);
+    return count;
+}
+
+/* No application for a while: let go. */
+static void idle_check(struct database *database)
+{
+    uint64_t now = clock_now_ns();
+
+    if (applications(database) > 0) {
+        database->idle_since_ns = 0;
+        return;
+    }
+    if (database->view.state == DATABASE_CLOSED || database->needs_reread)
+        return;
+    if (database->idle_since_ns == 0)
+        database->idle_since_ns = now;
+    if (now - database->idle_since_ns >= IDLE_NS) {
+        database->idle_since_ns = 0;
+        if (notes_begin_close(database))
+            primary_detach(database);
+        return;
+    }
+    worker_at(database, database->idle_since_ns + IDLE_NS);
+}
+
+/*
+ * Something was written and nothing is published: look again for a moment,
+ * then at growing intervals, as long as a whole commit lies unpublished.
+ */
+static void second_look(struct database *database)
+{
+    struct capture *capture = &database->capture;
+    uint64_t now = clock_now_ns(), until = now + SPIN_NS;
+
+    if (!capture_is_pending(database)) {
+        capture->look_until_ns = 0;
+        return;
+    }
+    while (now < until) {
+        if (capture_has_news(database)) {
+            capture->look_until_ns = 0;
+            (void)pass(database);
+            return;
+        }
+        __builtin_ia32_pause();
+        now = clock_now_ns();
+    }
+    if (capture->look_until_ns == 0) {
+        capture->look_until_ns = now + LOOK_GIVE_UP_NS;
+        capture->look_pause_ns = LOOK_FIRST_NS;
+    }
+    if (now < capture->look_until_ns) {
+        worker_at(database, now + capture->look_pause_ns);
+        capture->look_pause_ns *= 2;
+        if (capture->look_pause_ns > LOOK_LAST_NS)
+            capture->look_pause_ns = LOOK_LAST_NS;
+    }
+}
+
+static void attached_step(struct database *database, bool modified, bool synced)
+{
+    int rc = 0;
+
+    if (database->needs_reread || capture_has_news(database))
+        rc = pass(database);
+    if (rc == -EAGAIN)
+        worker_at(database, clock_now_ns() + LOOK_FIRST_NS);
+    if (rc >= 0 && (modified || synced || database->capture.look_until_ns != 0))
+        second_look(database);
+    hashes_save_if_due(database, false);
+}
+
+static void rollback_step(struct database *database, bool modified)
+{
+    if (attach_main(database) < 0)
+        return; /* being created, or gone */
+    if (recover_unmark_clean(database) < 0)
+        notes_fails(database);
+    if (!database->prepared.present && attach_is_wal(database)) {
+        attach_try(database);
+        return;
+    }
+    notes_state(database, DATABASE_ROLLBACK);
+    if (attach_watch(database, false) < 0)
+        notes_fails(database);
+    if (modified)
+        rollback_check(database);
+    (void)reread_if_due(database);
+    hashes_save_if_due(database, false);
+}
+
+/* Orphans wrote whatever they wrote: when they are gone, read it all. */
+static void held_back_check(struct database *database)
+{
+    if (recover_has_orphans(database)) {
+        worker_at(database, clock_now_ns() + NS_PER_S);
+        return;
+    }
+    database->needs_reread = true;
+    notes_state(database, DATABASE_CLOSED);
+    notes_event(database, DATABASE_EVENT_RECOVERED,
+                "no process from before has it open any more; re-reading");
+    notes_wake(database);
+}
+
+void primary_step(struct database *database, bool modified, bool synced)
+{
+    if (database->view.state == DATABASE_DROPPED)
+        return;
+    if (database->view.state == DATABASE_HELD_BACK) {
+        held_back_check(database);
+        return;
+    }
+    if (is_attached(database))
+        attached_step(database, modified, synced);
+    else if (applications(database) > 0 || database->needs_reread)
+        rollback_step(database, modified);
+    idle_check(database);
+}
+
+/* ---- parked requests ---------------------------------------------------- */
+
+static bool has_waited(const struct parked *parked, uint64_t limit_ns)
+{
+    return clock_now_ns() - parked->since_ns >= limit_ns;
+}
+
+static void keep_waiting(struct database *database, struct parked *parked,
+                         uint64_t limit_ns)
+{
+    uint64_t soon = clock_now_ns() + RETRY_BUSY_NS;
+    uint64_t last = parked->since_ns + limit_ns;
+
+    list_push_back(&database->waiting, &parked->link);
+    worker_at(database, soon < last ? soon : last);
+}
+
+static void parked_open(struct database *database, struct parked *parked)
+{
+    if (is_attached(database) || database->view.state == DATABASE_ROLLBACK) {
+        parked->on_done(parked, 0);
+    } else if (database->view.state == DATABASE_DROPPED) {
+        notes_left(database);
+        parked->on_done(parked, -ENOENT);
+    } else if (has_waited(parked, OPEN_NS)) {
+        notes_left(database);
+        notes_event(database, DATABASE_EVENT_REFUSED,
+                    "open: the anchor could not be attached in time");
+        parked->on_done(parked, -EBUSY);
+    } else {
+        keep_waiting(database, parked, OPEN_NS);
+    }
+}
+
+/* Everything published before the FSYNC came is captured: make the log
+ * durable, then the WAL, then answer. */
+static void parked_fsync_wal(struct database *database, struct parked *parked)
+{
+    bool captured = is_attached(database) && !database->needs_reread &&
+                    !database->failing && !capture_has_news(database);
+    int rc = 0;
+
+    if (captured)
+        rc = log_sync(database->log);
+    if (captured && rc == 0) {
+        rc = os_fdatasync(&database->wal_file, SITE_GATE_SYNC);
+        parked->on_done(parked, rc < 0 ? -EIO : 0);
+        return;
+    }
+    if (!has_waited(parked, GATE_NS)) {
+        keep_waiting(database, parked, GATE_NS);
+        return;
+    }
+    pthread_mutex_lock(&database->lock);
+    database->view.gate_timeouts++;
+    pthread_mutex_unlock(&database->lock);
+    notes_event(database, DATABASE_EVENT_REFUSED,
+                "gate: a checkpoint was postponed, its frames are not "
+                "captured yet");
+    /* It may be a commit's own FSYNC, which must not fail for this. */
+    if (is_attached(database) && capture_is_pending(database))
+        rc = os_fdatasync(&database->wal_file, SITE_GATE_SYNC);
+    else
+        rc = -EIO;
+    parked->on_done(parked, rc < 0 ? -EIO : 0);
+}
+
+static void parked_fsync_main(struct database *database, struct parked *parked)
+{
+    int rc = attach_main(database);
+
+    if (rc == 0)
+        rc = rollback_prepare(database);
+    if (rc == 0)
+        rc = os_fdatasync(&database->main_file, SITE_ROLLBACK_SYNC);
+    if (rc < 0)
+        notes_fails(database);
+    else
+        notes_works(database);
+    parked->on_done(parked, rc < 0 ? -EIO : 0);
+}
+
+static void parked_pass(struct database *database, struct parked *parked)
+{
+    int rc = 0;
+
+    if (is_attached(database)) {
+        rc = pass(database);
+    } else if (database->view.state == DATABASE_ROLLBACK) {
+        rollback_check(database);
+        rc = reread_if_due(database) ? 0 : -EAGAIN;
+    }
+    if (rc < 0 && !has_waited(parked, GATE_NS))
+        keep_waiting(database, parked, GATE_NS);
+    else
+        parked->on_done(parked, rc < 0 ? -EIO : 0);
+}
+
+void primary_parked(struct database *database, struct parked *parked)
+{
+    switch ((enum primary_parked)parked->what) {
+    case PARKED_OPEN:
+        parked_open(database, parked);
+        break;
+    case PARKED_FSYNC_WAL:
+        parked_fsync_wal(database, parked);
+        break;
+    case PARKED_FSYNC_MAIN:
+        parked_fsync_main(database, parked);
+        break;
+    case PARKED_PASS:
+        parked_pass(database, parked);
+        break;
+    }
+}
+
+/* ---- notes --------------------------------------------------------------- */
+
+/* A file that holds content before we knew it is read whole, once. */
+static void note_adopt(struct database *database)
+{
+    if (catalog_create_files(database) < 0) {
+        notes_fails(database);
+        return;
+    }
+    if (attach_main(database) < 0)
+        return;
+    rollback_explained(database);
+    if (database->explained.size_bytes > 0 &&
+        database->view.position.txid == 0)
+        database->needs_reread = true;
+    notes_event(database, DATABASE_EVENT_ADOPTED, NULL);
+}
+
+static void note_tried(struct database *database, int rc)
+{
+    if (rc == 0) {
+        notes_works(database);
+        return;
+    }
+    /* The commit stands in the file: whatever went wrong, a re-read finds it. */
+    notes_fails(database);
+    database->needs_reread = true;
+    worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
+}
+
+void primary_note(struct database *database, struct note *note)
+{
+    switch (note->kind) {
+    case NOTE_ADOPT:
+        note_adopt(database);
+        break;
+    case NOTE_RESOLVE:
+        note_tried(database, rollback_resolve(database, note));
+        break;
+    case NOTE_CHANGES:
+        note_tried(database, rollback_changes(database, note));
+        break;
+    case NOTE_REREAD:
+        database->needs_reread = true;
+        break;
+    case NOTE_OWNER:
+        if (notes_save_meta(database) < 0)
+            notes_fails(database);
+        notes_changed(database);
+        break;
+    case NOTE_UNLINKED:
+        primary_drop(database);
+        break;
+    case NOTE_DETACH:
+        if (notes_begin_close(database))
+            primary_detach(database);
+        break;
+    case NOTE_STOP:
+        primary_detach(database);
+        break;
+    case NOTE_EXPLAINED:
+        if (!database->prepared.present)
+            rollback_explained(database);
+        break;
+    case NOTE_REPLACED:
+        attach_close(database, false);
+        database->needs_reread = true;
+        notes_state(database, DATABASE_CLOSED);
+        break;
+    case NOTE_HISTORY:
+    case NOTE_OFFER:
+    case NOTE_COPY_BEGIN:
+    case NOTE_COPY_CHUNK:
+    case NOTE_COPY_END:
+    case NOTE_COPY_ABANDON:
+    case NOTE_DROP:
+    case NOTE_RESTART:
+    case NOTE_CHECKPOINTED:
+        break; /* a replica's; this node is the primary now */
+    }
+}
+
+/* The file is gone: a DROP ends the lineage, a tombstone remembers it. */
+void primary_drop(struct database *database)
+{
+    struct record_header header = {
+        .flags = RECORD_DROP,
+        .lineage = database->lineage,
+        .epoch = database->catalog->epoch,
+        .first_txid = database->view.position.txid + 1,
+        .last_txid = database->view.position.txid + 1,
+        .previous = database->view.position,
+        .page_bytes = database->view.page_bytes,
+        .commit_wall_ns = clock_wall_ns(),
+        .part = 1,
+        .parts = 1,
+    };
+    struct blob *blob = NULL;
+    int rc;
+
+    attach_close(database, false);
+    rc = record_encode(&header, NULL, NULL, 0, &blob);
+    if (rc == 0)
+        rc = log_append_sync(database->log, &header, blob);
+    blob_unref(blob);
+    database->meta.flags |= META_DROPPED;
+    if (rc < 0 || notes_save_meta(database) < 0)
+        notes_fails(database);
+    catalog_bury(database->catalog, &database->lineage);
+    notes_state(database, DATABASE_DROPPED);
+    notes_event(database, DATABASE_EVENT_DROPPED, NULL);
+    catalog_remove(database);
+}

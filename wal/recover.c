@@ -1,0 +1,430 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/recover.c - see recover.h.
+ *
+ * Both roles begin alike: meta, the log (its torn tail cut), the page hashes
+ * redone from the log. Then, when the last stop was not in order:
+ *
+ *   replica  the WAL is thrown away and the log redone on the database file
+ *            from the last complete checkpoint on: log before WAL, so the log
+ *            has all that the WAL had.
+ *   primary  the log's last record names salts, frame and checksum chain. The
+ *            same salts and chain in the WAL: what follows in it is captured
+ *            under the old epoch. salt1 + 1: the gate had logged the whole
+ *            older generation, capture from frame 1. Anything else: re-read
+ *            by page hash.
+ *
+ * Applications that outlived the daemon (orphans) may still write: a lease
+ * on each file tells, and such a database is held back.
+ */
+#include "wal/recover.h"
+
+#include "base/clock.h"
+#include "wal/catalog.h"
+#include "wal/journal.h"
+#include "wal/emit.h"
+#include "wal/notes.h"
+#include "wal/recover_wal.h"
+#include "wal/replica.h"
+#include "wal/rollback.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- orphans ------------------------------------------------------------------ */
+
+static bool file_has_orphans(struct database *database, const char *suffix)
+{
+    char path[DATABASE_NAME_MAX + 32];
+    struct os_file file = {0};
+    bool orphans;
+
+    snprintf(path, sizeof path, "%s%s", database->backing, suffix);
+    if (os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
+                SITE_RECOVER_LEASE) < 0)
+        return false;
+    /* A write lease is granted only when no other descriptor is open. */
+    orphans = fcntl(file.fd, F_SETLEASE, F_WRLCK) != 0 && errno == EAGAIN;
+    if (!orphans)
+        (void)fcntl(file.fd, F_SETLEASE, F_UNLCK);
+    os_close(&file);
+    return orphans;
+}
+
+bool recover_has_orphans(struct database *database)
+{
+    return file_has_orphans(database, "") ||
+           file_has_orphans(database, "-wal") ||
+           file_has_orphans(database, "-shm");
+}
+
+/* ---- hashes --------------------------------------------------------------------- */
+
+static int hash_record(struct database *database, const struct record *record)
+{
+    const struct record_header *header = &record->header;
+    struct hashes *hashes = &database->hashes;
+    int rc = hashes_reserve(hashes, header->size_pages);
+
+    if (rc < 0 || header->last_txid <= database->applied.txid)
+        return rc;
+    if (header->flags & RECORD_SNAPSHOT && header->part == 1)
+        hashes_resize(hashes, 0);
+    if (header->size_pages < hashes->count)
+        hashes_resize(hashes, header->size_pages);
+    for (uint32_t i = 0; i < header->pages; i++)
+        hashes_set(hashes, record->pgnos[i],
+                   page_hash(record->pgnos[i],
+                             record->images + (size_t)i * header->page_bytes,
+                             header->page_bytes));
+    if (header->part < header->parts)
+        return 0;
+    hashes_resize(hashes, header->size_pages);
+    database->applied = record_position(header);
+    database->applied_header = *header;
+    return hashes->sum == header->sum_after
+               ? 0
+               : site_fail(SITE_RECOVER_READ, database->name, EBADMSG);
+}
+
+/* The table as of the log's end. -EBADMSG: it cannot be had from the log. */
+static int hashes_recover(struct database *database)
+{
+    struct position position = {0};
+    uint32_t page_bytes = 0;
+    char path[96];
+    int rc;
+
+    snprintf(path, sizeof path, "%s/hashes", database->directory);
+    rc = hashes_load(&database->hashes, database->catalog->config.data_fd,
+                     path, &database->lineage, &page_bytes, &position);
+    if (rc < 0 && rc != -ENOENT && rc != -EBADMSG)
+        return rc;
+    database->applied = position;
+    database->applied_header = (struct record_header){
+        .epoch = position.epoch,
+        .last_txid = position.txid,
+        .sum_after = position.sum,
+        .page_bytes = page_bytes,
+        .size_pages = database->hashes.count,
+    };
+    database->hashes_saved_txid = position.txid;
+    return replica_redo(database, position.txid + 1, hash_record);
+}
+
+/* The view as the log's end has it. */
+static void view_set(struct database *database)
+{
+    struct database_view *view = &database->view;
+    const struct record_header *header = &database->applied_header;
+
+    view->position = record_position(header);
+    view->received_txid = header->last_txid;
+    view->durable_txid = header->last_txid;
+    view->page_bytes = header->page_bytes;
+    view->size_pages = header->size_pages;
+    view->commit_wall_ns = header->commit_wall_ns;
+    view->first_log_txid = log_first_txid(database->log);
+    view->log_bytes = log_bytes(database->log);
+    view->published_ns = clock_now_ns();
+}
+
+/* ---- a prepared commit that was not decided --------------------------------------- */
+
+static bool journal_is_there(struct database *database)
+{
+    char path[DATABASE_NAME_MAX + 32];
+    struct os_file file = {0};
+    bool there;
+
+    snprintf(path, sizeof path, "%s-journal", database->backing);
+    there = os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
+                    SITE_RECOVER_OPEN) == 0 &&
+            journal_is_hot(&file) == 1;
+    os_close(&file);
+    return there;
+}
+
+/* Journal still hot: SQLite will roll it back, abort. Else it committed. */
+static int prepared_resolve(struct database *database,
+                            const struct record_header *last)
+{
+    bool commit = !journal_is_there(database);
+    struct record_header header = *last;
+    struct blob *blob;
+    int rc;
+
+    header.flags = RECORD_RESOLVE | (commit ? 0 : RECORD_ABORT);
+    header.part = header.parts = 1;
+    if (!commit) {
+        header.sum_after = header.previous.sum;
+        header.size_pages = database->hashes.count;
+    }
+    rc = record_encode(&header, NULL, NULL, 0, &blob);
+    if (rc == 0) {
+        rc = log_append_sync(database->log, &header, blob);
+        blob_unref(blob);
+    }
+    if (rc == 0)
+        rc = replica_redo(database, database->applied.txid + 1, hash_record);
+    return rc;
+}
+
+/* ---- replica ------------------------------------------------------------------------ */
+
+static void remove_companions(struct database *database)
+{
+    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
+    char path[DATABASE_NAME_MAX + 32];
+
+    for (size_t i = 0; i < ARRAY_LENGTH(suffixes); i++) {
+        snprintf(path, sizeof path, "%s%s", database->backing, suffixes[i]);
+        (void)os_unlink(database->catalog->config.data_fd, path,
+                        SITE_RECOVER_REMOVE);
+    }
+}
+
+/* Redo of one record straight into the file; nobody has it open. */
+static int redo_record(struct database *database, const struct record *record)
+{
+    const struct record_header *header = &record->header;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
+        uint8_t *image = record->images + (size_t)i * header->page_bytes;
+
+        if (record->pgnos[i] == 1)
+            page_header_set_wal(image);
+        rc = os_pwrite(&database->main_file, image, header->page_bytes,
+                       (uint64_t)(record->pgnos[i] - 1) * header->page_bytes,
+                       SITE_RECOVER_WRITE);
+    }
+    if (rc == 0 && header->part == header->parts && header->page_bytes != 0)
+        rc = os_ftruncate(&database->main_file,
+                          (uint64_t)header->size_pages * header->page_bytes,
+                          SITE_RECOVER_WRITE);
+    return rc;
+}
+
+static int replica_recover(struct database *database)
+{
+    char text[96];
+    int rc;
+
+    if (database->view.page_bytes == 0)
+        return 0; /* no content yet: no file */
+    remove_companions(database);
+    rc = os_open(&database->main_file, database->catalog->config.data_fd,
+                 database->backing, O_RDWR, 0, SITE_RECOVER_OPEN);
+    if (rc == -ENOENT)
+        return -EBADMSG; /* the file is gone: copy it anew */
+    if (rc == 0)
+        rc = replica_redo(database, database->meta.base_txid + 1, redo_record);
+    if (rc == 0)
+        rc = os_fsync(&database->main_file, SITE_RECOVER_WRITE);
+    os_close(&database->main_file);
+    if (rc < 0)
+        return rc;
+    snprintf(text, sizeof text, "log redone from TXID %llu to %llu",
+             (unsigned long long)database->meta.base_txid + 1,
+             (unsigned long long)database->view.position.txid);
+    notes_event(database, DATABASE_EVENT_RECOVERED, text);
+    database->meta.base_txid = database->view.position.txid;
+    return notes_save_meta(database);
+}
+
+/* What we have cannot be trusted: the primary sends it whole. */
+static void replica_forget(struct database *database)
+{
+    hashes_free(&database->hashes);
+    database->view.position = (struct position){0};
+    database->view.received_txid = 0;
+    database->view.page_bytes = 0;
+    database->applied = database->view.position;
+    notes_event(database, DATABASE_EVENT_RECOVERED,
+                "log and hashes do not agree; waiting for a copy");
+}
+
+/* ---- one database --------------------------------------------------------------------- */
+
+static bool is_clean(struct database *database)
+{
+    struct meta_fingerprint now;
+
+    return database->meta.flags & META_CLEAN &&
+           meta_take_fingerprint(database->catalog->config.data_fd,
+                                 database->backing, &now) == 0 &&
+           meta_fingerprint_is_equal(&now, &database->meta.clean) &&
+           position_is_equal(&database->meta.clean_position,
+                             &database->view.position);
+}
+
+/* The side file may stand at the log's end: its header knows no WAL. */
+static void wal_place_set(struct database *database,
+                          const struct record_header *last)
+{
+    struct record_header *header = &database->applied_header;
+
+    memcpy(header->wal_salt, last->wal_salt, FRAME_SALT_BYTES);
+    header->wal_frame = last->wal_frame;
+    header->wal_checksum[0] = last->wal_checksum[0];
+    header->wal_checksum[1] = last->wal_checksum[1];
+    header->commit_wall_ns = last->commit_wall_ns;
+}
+
+static int recover_content(struct database *database,
+                           const struct log_found *found)
+{
+    bool replica = database->catalog->config.role == DATABASE_REPLICA;
+    int rc = hashes_recover(database);
+
+    if (rc == 0 && !replica && found->last.parts != 0 &&
+        found->last.flags & RECORD_PREPARED)
+        rc = prepared_resolve(database, &found->last);
+    if (rc < 0 && rc != -EBADMSG)
+        return rc;
+    if (found->last.last_txid == database->applied.txid)
+        wal_place_set(database, &found->last);
+    view_set(database);
+    if (rc == 0 && is_clean(database)) {
+        rollback_explained(database);
+        return 0;
+    }
+    if (replica) {
+        rc = rc == 0 ? replica_recover(database) : rc;
+        if (rc == -EBADMSG) {
+            replica_forget(database);
+            rc = 0;
+        }
+        return rc;
+    }
+    if (rc == -EBADMSG) { /* every page counts as changed */
+        hashes_free(&database->hashes);
+        database->needs_reread = true;
+    }
+    return recover_wal(database);
+}
+
+static void epoch_seen(struct catalog *catalog, const struct history *history)
+{
+    epoch_t epoch = history_last(history);
+
+    if (epoch > catalog->epoch)
+        catalog->epoch = epoch;
+}
+
+static int recover_loaded(struct database *database, struct meta *meta)
+{
+    struct catalog *catalog = database->catalog;
+    struct log_found found;
+    char path[96];
+    int rc;
+
+    meta_free(&database->meta);
+    database->meta = *meta;
+    *meta = (struct meta){0};
+    database->view.owner_uid = database->meta.uid;
+    database->view.owner_gid = database->meta.gid;
+    database->view.owner_mode = database->meta.mode;
+    rc = history_copy(&database->history, &database->meta.history);
+    epoch_seen(catalog, &database->history);
+    snprintf(path, sizeof path, "%s/log", database->directory);
+    if (rc == 0)
+        rc = log_open(&database->log, catalog->config.data_fd, path,
+                      &database->lineage, &found);
+    if (rc == 0 && recover_has_orphans(database)) {
+        rc = hashes_recover(database);
+        view_set(database);
+        database->view.state = DATABASE_HELD_BACK;
+        notes_event(database, DATABASE_EVENT_HELD_BACK,
+                    "processes from before still have it open; end them");
+        return rc == -EBADMSG ? 0 : rc;
+    }
+    if (rc == 0)
+        rc = recover_content(database, &found);
+    database->applied = database->view.position;
+    return rc;
+}
+
+static bool is_missing(struct catalog *catalog, const struct meta *meta)
+{
+    char path[DATABASE_NAME_MAX + 16];
+    struct stat status;
+
+    snprintf(path, sizeof path, "files/%s", meta->name);
+    return fstatat(catalog->config.data_fd, path, &status,
+                   AT_SYMLINK_NOFOLLOW) != 0 &&
+           errno == ENOENT;
+}
+
+int recover_database(struct catalog *catalog, const char *lineage_text)
+{
+    enum thread_role role = thread_role();
+    struct database *database;
+    struct meta meta;
+    char path[96];
+    int rc;
+
+    snprintf(path, sizeof path, "db/%s", lineage_text);
+    rc = meta_load(&meta, catalog->config.data_fd, path);
+    if (rc == -ENOENT)
+        return 0; /* made, and the power failed before it had a name */
+    if (rc < 0)
+        return rc;
+    if (meta.flags & META_DROPPED) {
+        catalog_bury(catalog, &meta.lineage);
+        epoch_seen(catalog, &meta.history);
+        meta_free(&meta);
+        return 0;
+    }
+    if (catalog->config.role == DATABASE_PRIMARY &&
+        is_missing(catalog, &meta)) {
+        if (catalog->config.on_event != NULL)
+            catalog->config.on_event(catalog->config.context,
+                                     DATABASE_EVENT_FAILED, meta.name,
+                                     "its file is gone from data/files; its "
+                                     "log is kept, replicas keep theirs");
+        meta_free(&meta);
+        return 0;
+    }
+    database = catalog_make(catalog, meta.name, &meta.lineage);
+    if (database == NULL)
+        return site_fail(SITE_RECOVER_OPEN, lineage_text, ENOMEM);
+    rc = catalog_add(catalog, database);
+    if (rc == 0) {
+        thread_register(THREAD_WORKER, "recover");
+        rc = recover_loaded(database, &meta);
+        thread_register(role, "tidemark");
+    }
+    meta_free(&meta);
+    database_unref(database);
+    return rc;
+}
+
+void recover_mark_clean(void *context, struct database *database)
+{
+    struct meta *meta = &database->meta;
+
+    (void)context;
+    if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
+        database->stopped || database->log == NULL ||
+        database->hashes_saved_txid != database->view.position.txid)
+        return;
+    if (meta_take_fingerprint(database->catalog->config.data_fd,
+                              database->backing, &meta->clean) < 0)
+        return;
+    meta->flags |= META_CLEAN;
+    meta->clean_position = database->view.position;
+    if (notes_save_meta(database) < 0)
+        meta->flags &= ~META_CLEAN;
+}
+
+int recover_unmark_clean(struct database *database)
+{
+    if (!(database->meta.flags & META_CLEAN))
+        return 0;
+    database->meta.flags &= ~META_CLEAN;
+    return notes_save_meta(database);
+}

@@ -1,0 +1,21 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/recover_wal.h - a primary's WAL after an unclean stop: what of it the
+ * log does not have yet.
+ */
+#ifndef TIDEMARK_WAL_RECOVER_WAL_H
+#define TIDEMARK_WAL_RECOVER_WAL_H
+
+#include "wal/engine.h"
+
+/*
+ * Captures the committed tail of the WAL file (nobody has it open), or marks
+ * the database for a re-read when log and WAL do not fit together. Afterwards
+ * attach_at says how far the WAL is captured.
+ */
+int recover_wal(struct database *database);
+
+/* True when processes that outlived an earlier daemon have the files open. */
+bool recover_has_orphans(struct database *database);
+
+#endif

@@ -1,0 +1,46 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/replica.h - one database on a replica, step by step. Worker only.
+ */
+#ifndef TIDEMARK_WAL_REPLICA_H
+#define TIDEMARK_WAL_REPLICA_H
+
+#include "wal/engine.h"
+
+/* Takes the note; the caller no longer owns it. */
+void replica_note(struct database *database, struct note *note);
+
+/* After all notes: applies, publishes, checkpoints, lets go when idle. */
+void replica_step(struct database *database);
+
+/* Answers a parked request, or keeps it in database->waiting. */
+void replica_parked(struct database *database, struct parked *parked);
+
+/* Stopping, or nobody uses it: checkpoints and closes. */
+void replica_detach(struct database *database);
+
+/* Attaches if it is not: 0, -EAGAIN and others as attach_open(). */
+int replica_attach(struct database *database);
+
+/* What replica_redo calls for each part of each committed transaction. */
+typedef int (*replica_redo_fn)(struct database *database,
+                               const struct record *record);
+
+/* Runs through the log from txid to its end: committed transactions only, a
+ * prepared one at the place of its RESOLVE. */
+int replica_redo(struct database *database, txid_t txid, replica_redo_fn redo);
+
+/* The log moves aside and starts over. */
+int replica_restart_log(struct database *database);
+
+/* Lets go of the database, removes its files from the mount (readers keep
+ * what they have open) and calls place. */
+int replica_replace(struct database *database,
+                    int (*place)(struct database *database));
+
+/* Writes the side file of page hashes for position. */
+void replica_save_hashes(struct database *database,
+                         const struct position *position,
+                         uint32_t page_bytes);
+
+#endif

@@ -1,0 +1,298 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/requests.c - see requests.h, and the loop's side of the contract in
+ * database.h: submit, tail, pin, dispatch.
+ */
+#include "wal/requests.h"
+
+#include "base/clock.h"
+#include "wal/attach.h"
+#include "wal/notes.h"
+#include "wal/readview.h"
+#include "wal/worker.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#define RETRY_BUSY_NS (2 * NS_PER_MS)
+
+/* What the feeds may see: whole transactions up to the position, and a
+ * prepared one that is complete. */
+static bool is_for_feeds(struct database *database,
+                         const struct record_header *header)
+{
+    return header->last_txid <= database->view.position.txid ||
+           (header->flags & RECORD_PREPARED && database->prepared.present);
+}
+
+static int read_log(struct database *database,
+                    struct database_request *request)
+{
+    struct log_cursor cursor;
+    struct record_header header;
+    struct blob *blob;
+    size_t bytes = 0;
+    int rc = log_seek(database->log, request->txid, &cursor);
+
+    while (rc == 0 && request->count < DATABASE_REQUEST_BLOBS &&
+           (bytes == 0 || bytes < request->max_bytes)) {
+        rc = log_read(database->log, &cursor, &header, &blob);
+        if (rc == -ENOENT && request->count > 0)
+            return 0;
+        if (rc < 0)
+            return rc;
+        if (!is_for_feeds(database, &header)) {
+            blob_unref(blob);
+            return 0;
+        }
+        request->blobs[request->count++] = blob;
+        bytes += blob->size;
+    }
+    return rc;
+}
+
+/* One chunk: pages from from_pgno on that were ever written, as a record. */
+struct chunk {
+    pgno_t *pgnos;
+    const uint8_t **images;
+    uint8_t *pages;
+    uint32_t count;
+};
+
+static void chunk_free(struct chunk *chunk)
+{
+    os_free(&chunk->pgnos);
+    os_free(&chunk->images);
+    os_free(&chunk->pages);
+}
+
+static int chunk_alloc(struct chunk *chunk, uint32_t most, uint32_t page_bytes)
+{
+    int rc = os_alloc(&chunk->pgnos, most * sizeof(pgno_t), SITE_COPY_READ);
+
+    if (rc == 0)
+        rc = os_alloc(&chunk->images, most * sizeof(uint8_t *), SITE_COPY_READ);
+    if (rc == 0)
+        rc = os_alloc(&chunk->pages, (size_t)most * page_bytes, SITE_COPY_READ);
+    return rc;
+}
+
+static int chunk_read(struct chunk *chunk, struct readview *view,
+                      struct database_request *request, uint32_t most)
+{
+    struct hashes *hashes = &view->database->hashes;
+    pgno_t pgno = request->from_pgno;
+
+    for (; pgno <= view->size_pages && chunk->count < most; pgno++) {
+        uint8_t *page =
+            chunk->pages + (size_t)chunk->count * view->page_bytes;
+        int rc;
+
+        /* Never written as far as we know: nothing to send, and a page that
+         * came since is in a record that follows. */
+        if (hashes_get(hashes, pgno) == 0)
+            continue;
+        rc = readview_page(view, pgno, page);
+        if (rc < 0)
+            return rc;
+        chunk->pgnos[chunk->count] = pgno;
+        chunk->images[chunk->count++] = page;
+    }
+    request->next_pgno = pgno <= view->size_pages ? pgno : 0;
+    return 0;
+}
+
+static int chunk_encode(struct chunk *chunk, const struct readview *view,
+                        struct database_request *request)
+{
+    struct database *database = view->database;
+    struct position position = database->view.position;
+    struct record_header header = {
+        .flags = RECORD_SNAPSHOT,
+        .lineage = database->lineage,
+        .epoch = position.epoch,
+        .first_txid = position.txid,
+        .last_txid = position.txid,
+        .previous = {.epoch = position.epoch, .txid = position.txid - 1},
+        .sum_after = position.sum,
+        .page_bytes = view->page_bytes,
+        .size_pages = view->size_pages,
+        .commit_wall_ns = clock_wall_ns(),
+        .part = 1,
+        .parts = 1,
+    };
+    int rc = record_encode(&header, chunk->pgnos, chunk->images, chunk->count,
+                           &request->blobs[0]);
+
+    if (rc == 0)
+        request->count = 1;
+    return rc;
+}
+
+static int copy_view(struct database *database, struct readview *view,
+                     struct database_request *request)
+{
+    uint32_t most = (uint32_t)(request->max_bytes / view->page_bytes);
+    struct chunk chunk = {0};
+    int rc;
+
+    most = most == 0 ? 1 : most;
+    request->page_bytes = view->page_bytes;
+    request->size_pages = view->size_pages;
+    rc = chunk_alloc(&chunk, most, view->page_bytes);
+    if (rc == 0)
+        rc = chunk_read(&chunk, view, request, most);
+    request->position = database->view.position;
+    if (rc == 0 && chunk.count > 0)
+        rc = chunk_encode(&chunk, view, request);
+    chunk_free(&chunk);
+    return rc;
+}
+
+/* -EAGAIN: a writer is in the way; the request waits for the next step. */
+static int copy(struct database *database, struct database_request *request)
+{
+    struct readview view;
+    int rc;
+
+    if (database->view.position.txid == 0) {
+        request->next_pgno = 0; /* nothing there yet */
+        request->position = database->view.position;
+        return 0;
+    }
+    rc = attach_main(database);
+    if (rc == 0)
+        rc = readview_open(&view, database);
+    if (rc < 0)
+        return rc;
+    rc = copy_view(database, &view, request);
+    readview_close(&view);
+    if (database->view.state == DATABASE_CLOSED)
+        os_close(&database->main_file);
+    return rc;
+}
+
+static void requeue(struct database *database,
+                    struct database_request *request)
+{
+    pthread_mutex_lock(&database->lock);
+    list_push_back(&database->requests, &request->link);
+    pthread_mutex_unlock(&database->lock);
+    worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
+}
+
+void requests_run(struct database *database, struct database_request *request)
+{
+    int rc = -ENOENT;
+
+    if (database->view.state != DATABASE_DROPPED)
+        rc = request->kind == DATABASE_READ_LOG ? read_log(database, request)
+                                                : copy(database, request);
+    if (rc == -EAGAIN) {
+        requeue(database, request);
+        return;
+    }
+    if (rc < 0)
+        while (request->count > 0)
+            blob_unref(request->blobs[--request->count]);
+    request->rc = rc;
+    notes_done(database->catalog, request);
+}
+
+void database_submit(struct database *database,
+                     struct database_request *request)
+{
+    request->database = database_ref(database);
+    request->rc = 0;
+    request->count = 0;
+    request->next_pgno = 0;
+    pthread_mutex_lock(&database->lock);
+    list_push_back(&database->requests, &request->link);
+    pthread_mutex_unlock(&database->lock);
+    notes_wake(database);
+}
+
+struct blob *database_tail(struct database *database, txid_t txid,
+                           bool after_prepared, uint32_t part)
+{
+    struct blob *found = NULL;
+    struct list *link;
+
+    pthread_mutex_lock(&database->lock);
+    /* From the newest back: a feed at the tail wants one of the last. */
+    for (link = database->tail.prev; link != &database->tail && found == NULL;
+         link = link->prev) {
+        struct tail_entry *entry = LIST_ENTRY(link, struct tail_entry, link);
+        bool resolve = (entry->flags & RECORD_RESOLVE) != 0;
+
+        if (entry->last_txid < txid)
+            break;
+        if (entry->first_txid <= txid && entry->part == part &&
+            resolve == after_prepared &&
+            (entry->last_txid <= database->view.position.txid ||
+             entry->flags & RECORD_PREPARED))
+            found = blob_ref(entry->blob);
+    }
+    pthread_mutex_unlock(&database->lock);
+    return found;
+}
+
+void database_pin(struct database *database, const void *owner, txid_t txid)
+{
+    struct pin *free_pin = NULL, *pin = NULL;
+
+    pthread_mutex_lock(&database->lock);
+    for (size_t i = 0; i < PINS_MAX && pin == NULL; i++) {
+        if (database->pins[i].owner == owner)
+            pin = &database->pins[i];
+        else if (database->pins[i].owner == NULL && free_pin == NULL)
+            free_pin = &database->pins[i];
+    }
+    if (pin == NULL)
+        pin = free_pin;
+    if (pin != NULL)
+        *pin = txid == 0 ? (struct pin){0} : (struct pin){owner, txid};
+    pthread_mutex_unlock(&database->lock);
+}
+
+static struct database *changed_pop(struct catalog *catalog,
+                                    struct database_request **ret_request)
+{
+    struct database *database = NULL;
+    struct list *link;
+
+    *ret_request = NULL;
+    pthread_mutex_lock(&catalog->lock);
+    link = list_pop(&catalog->done);
+    if (link != NULL) {
+        *ret_request = LIST_ENTRY(link, struct database_request, link);
+    } else {
+        link = list_pop(&catalog->changed);
+        if (link != NULL)
+            database = LIST_ENTRY(link, struct database, changed_link);
+        else
+            catalog->woken = false; /* from now on a change wakes us again */
+    }
+    pthread_mutex_unlock(&catalog->lock);
+    return database;
+}
+
+void catalog_dispatch(struct catalog *catalog)
+{
+    struct database_request *request;
+    struct database *database;
+
+    do {
+        database = changed_pop(catalog, &request);
+        if (request != NULL) {
+            struct database *of = request->database;
+
+            request->on_done(request);
+            database_unref(of);
+        } else if (database != NULL) {
+            if (catalog->config.on_changed != NULL)
+                catalog->config.on_changed(catalog->config.context, database);
+            database_unref(database);
+        }
+    } while (request != NULL || database != NULL);
+}

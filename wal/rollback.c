@@ -1,0 +1,374 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/rollback.c - see rollback.h.
+ *
+ * Not every commit operation is a commit: a rollback after a spill and the
+ * playback of a hot journal end in the same call. A playback with an FSYNC
+ * shows as a prepared record that is followed by another FSYNC(db) or whose
+ * pages are not in the file; one without shows as pages that did not change.
+ */
+#include "wal/rollback.h"
+
+#include "wal/emit.h"
+#include "wal/journal.h"
+#include "wal/notes.h"
+#include "wal/reread.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#define INLINE_MAX_BYTES (64u << 20) /* pages collected at a commit op */
+#define VERIFY_PAGES 16u             /* of a prepared commit */
+
+static void journal_path(const struct database *database, char *path,
+                         size_t size)
+{
+    snprintf(path, size, "%s-journal", database->backing);
+}
+
+/* Page size and count as the database file itself says now. */
+static int main_header(const struct os_file *file, uint32_t *ret_page_bytes,
+                       uint32_t *ret_size_pages, bool *ret_wal)
+{
+    uint8_t bytes[PAGE_HEADER_BYTES];
+    struct page_header header;
+    uint64_t size;
+    ssize_t n = os_pread(file, bytes, sizeof bytes, 0, SITE_ROLLBACK_READ);
+    int rc;
+
+    if (n < 0)
+        return (int)n;
+    if (page_header_decode(bytes, (size_t)n, &header) < 0)
+        return -ENODATA; /* empty, or no database yet */
+    rc = os_size(file, &size, SITE_ROLLBACK_READ);
+    if (rc < 0)
+        return rc;
+    *ret_page_bytes = header.page_bytes;
+    *ret_wal = header.wal;
+    *ret_size_pages = header.size_pages != 0
+                          ? header.size_pages
+                          : (uint32_t)(size / header.page_bytes);
+    return 0;
+}
+
+struct file_source {
+    const struct os_file *file;
+    uint32_t page_bytes;
+};
+
+static int file_fetch(void *context, pgno_t pgno, uint8_t *buffer,
+                      const uint8_t **ret_image)
+{
+    struct file_source *source = context;
+    ssize_t n = os_pread(source->file, buffer, source->page_bytes,
+                         (uint64_t)(pgno - 1) * source->page_bytes,
+                         SITE_ROLLBACK_READ);
+
+    if (n < 0)
+        return (int)n;
+    memset(buffer + n, 0, source->page_bytes - (size_t)n);
+    *ret_image = buffer;
+    return 0;
+}
+
+/* The pages to look at: the journal's set, or all of them. */
+static int changed_pages(struct database *database, uint32_t page_bytes,
+                         uint32_t size_pages, pgno_t **ret_pgnos,
+                         uint32_t *ret_count, bool *ret_all)
+{
+    struct journal_changes changes = {0};
+    struct os_file journal = {0};
+    char path[DATABASE_NAME_MAX + 32];
+    int rc = -ENOENT;
+
+    *ret_all = false;
+    journal_path(database, path, sizeof path);
+    /* Without hashes of what was there before, every page is news. */
+    if (database->hashes.count > 0 || database->view.position.txid == 0)
+        rc = os_open(&journal, database->catalog->config.data_fd, path,
+                     O_RDONLY, 0, SITE_ROLLBACK_OPEN);
+    if (rc == 0 && !database->needs_reread)
+        rc = journal_read(&journal, &database->main_file, size_pages,
+                          UINT32_MAX, &changes);
+    os_close(&journal);
+    if (rc == 0 && !database->needs_reread &&
+        changes.page_bytes == page_bytes) {
+        *ret_pgnos = changes.pages;
+        *ret_count = (uint32_t)changes.count;
+        return 0;
+    }
+    journal_changes_free(&changes);
+    *ret_all = rc == -ENOENT;
+    return reread_all_pages(size_pages, page_bytes, ret_pgnos, ret_count);
+}
+
+static int prepare_emit(struct database *database, uint32_t page_bytes,
+                        uint32_t size_pages)
+{
+    struct file_source file = {&database->main_file, page_bytes};
+    struct emit_source source = {.fetch = file_fetch, .context = &file};
+    struct emit_plan plan = {
+        .flags = RECORD_PREPARED,
+        .commits = 1,
+        .page_bytes = page_bytes,
+        .size_pages = size_pages,
+        .drop_unchanged = true,
+    };
+    bool all, emitted;
+    int rc = changed_pages(database, page_bytes, size_pages, &source.pgnos,
+                           &source.count, &all);
+
+    if (rc < 0)
+        return rc;
+    if (database->view.page_bytes != 0 &&
+        database->view.page_bytes != page_bytes) {
+        plan.flags |= RECORD_SNAPSHOT;
+        plan.drop_unchanged = false;
+    }
+    if (all) /* no journal: there will be no commit operation either */
+        plan.flags = (plan.flags & ~(uint32_t)RECORD_PREPARED) | RECORD_REREAD;
+    rc = emit(database, &plan, &source, &emitted);
+    os_free(&source.pgnos);
+    if (rc == 0 && all && emitted)
+        notes_event(database, DATABASE_EVENT_CHANGED,
+                    "commit without a journal, compared page by page");
+    return rc;
+}
+
+int rollback_prepare(struct database *database)
+{
+    uint32_t page_bytes, size_pages;
+    bool wal;
+    int rc;
+
+    ASSERT_ON_WORKER();
+    rc = main_header(&database->main_file, &page_bytes, &size_pages, &wal);
+    if (rc == -ENODATA)
+        return 0;
+    if (rc == 0 && database->prepared.present)
+        rc = emit_resolve(database, false);
+    if (rc == 0)
+        rc = prepare_emit(database, page_bytes, size_pages);
+    if (rc == 0)
+        database->needs_reread = false;
+    return rc;
+}
+
+/* True when the pages of the prepared commit are what the file holds: it is a
+ * commit, not a playback that nobody synced. */
+static bool prepared_is_in_file(struct database *database,
+                                const struct os_file *file)
+{
+    uint64_t values[VERIFY_PAGES];
+    pgno_t pgnos[VERIFY_PAGES];
+    uint32_t count, page_bytes;
+    uint8_t *page;
+    bool same = true;
+
+    pthread_mutex_lock(&database->lock);
+    page_bytes = database->prepared.header.page_bytes;
+    count = database->prepared.count;
+    count = count > VERIFY_PAGES ? VERIFY_PAGES : count;
+    for (uint32_t i = 0; i < count; i++) {
+        pgnos[i] = database->prepared.pgnos[i];
+        values[i] = database->prepared.values[i];
+    }
+    pthread_mutex_unlock(&database->lock);
+    page = malloc(page_bytes);
+    for (uint32_t i = 0; page != NULL && same && i < count; i++) {
+        struct file_source source = {file, page_bytes};
+        const uint8_t *image = page;
+
+        if (file_fetch(&source, pgnos[i], page, &image) == 0)
+            same = page_hash(pgnos[i], image, page_bytes) == values[i];
+    }
+    free(page);
+    return same;
+}
+
+static int changes_read(struct changes *changes, const struct os_file *file,
+                        const pgno_t *pgnos, size_t count)
+{
+    struct file_source source = {file, changes->page_bytes};
+    const uint8_t *image;
+    int rc = 0;
+
+    changes->pgnos = calloc(count + 1, sizeof *changes->pgnos);
+    changes->images = malloc(count * changes->page_bytes + 1);
+    if (changes->pgnos == NULL || changes->images == NULL)
+        return -ENOMEM;
+    for (size_t i = 0; i < count && rc == 0; i++) {
+        changes->pgnos[i] = pgnos[i];
+        rc = file_fetch(&source, pgnos[i],
+                        changes->images + i * changes->page_bytes, &image);
+    }
+    changes->count = (uint32_t)count;
+    return rc;
+}
+
+/* synchronous=OFF: everything is read here and now, while the application
+ * still holds EXCLUSIVE. Failing that, the database is re-read later. */
+static struct note *changes_collect(const struct os_file *journal,
+                                    const struct os_file *file)
+{
+    struct note *note = note_new(NOTE_CHANGES);
+    struct journal_changes set = {0};
+    struct changes *changes = calloc(1, sizeof *changes);
+    bool wal;
+    int rc;
+
+    if (note == NULL || changes == NULL) {
+        free(changes);
+        note_free(note);
+        return NULL;
+    }
+    note->changes = changes;
+    rc = main_header(file, &changes->page_bytes, &changes->size_pages, &wal);
+    if (rc == 0)
+        rc = journal_read(journal, file, changes->size_pages,
+                          INLINE_MAX_BYTES / changes->page_bytes, &set);
+    if (rc == 0)
+        rc = changes_read(changes, file, set.pages, set.count);
+    journal_changes_free(&set);
+    if (rc < 0)
+        note->kind = NOTE_REREAD;
+    return note;
+}
+
+struct note *rollback_collect(struct database *database,
+                              const struct os_file *journal)
+{
+    struct os_file file = {0};
+    struct note *note = NULL;
+    bool prepared, attached;
+
+    pthread_mutex_lock(&database->lock);
+    prepared = database->prepared.present;
+    attached = database->view.state == DATABASE_ATTACHED;
+    pthread_mutex_unlock(&database->lock);
+    if (attached ||
+        os_open(&file, database->catalog->config.data_fd, database->backing,
+                O_RDONLY, 0, SITE_ROLLBACK_OPEN) < 0)
+        return NULL;
+    if (prepared) {
+        note = note_new(NOTE_RESOLVE);
+        if (note != NULL && !prepared_is_in_file(database, &file))
+            note->rc = -ECANCELED;
+    } else if (journal_is_hot(journal) == 1) {
+        note = changes_collect(journal, &file);
+    }
+    os_close(&file);
+    return note;
+}
+
+int rollback_resolve(struct database *database, const struct note *note)
+{
+    int rc = 0;
+
+    if (database->prepared.present)
+        rc = emit_resolve(database, note->rc == 0);
+    if (rc == 0)
+        rollback_explained(database);
+    return rc;
+}
+
+static int changes_fetch(void *context, pgno_t pgno, uint8_t *buffer,
+                         const uint8_t **ret_image)
+{
+    const struct changes *changes = context;
+    size_t low = 0, high = changes->count;
+
+    (void)buffer;
+    while (low < high) {
+        size_t middle = (low + high) / 2;
+
+        if (changes->pgnos[middle] < pgno)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    ASSERT(low < changes->count && changes->pgnos[low] == pgno);
+    *ret_image = changes->images + low * changes->page_bytes;
+    return 0;
+}
+
+int rollback_changes(struct database *database, const struct note *note)
+{
+    struct changes *changes = note->changes;
+    struct emit_plan plan = {
+        .commits = 1,
+        .page_bytes = changes->page_bytes,
+        .size_pages = changes->size_pages,
+        .drop_unchanged = true,
+    };
+    struct emit_source source = {
+        .count = changes->count, .fetch = changes_fetch, .context = changes};
+    bool emitted;
+    int rc;
+
+    if (database->needs_reread || (database->view.page_bytes != 0 &&
+                                   database->view.page_bytes !=
+                                       changes->page_bytes)) {
+        database->needs_reread = true; /* the re-read covers this one too */
+        return 0;
+    }
+    rc = os_alloc(&source.pgnos, (changes->count + 1) * sizeof(pgno_t),
+                  SITE_ROLLBACK_ALLOC);
+    if (rc < 0)
+        return rc;
+    memcpy(source.pgnos, changes->pgnos, changes->count * sizeof(pgno_t));
+    rc = emit(database, &plan, &source, &emitted);
+    os_free(&source.pgnos);
+    if (rc == 0)
+        rollback_explained(database);
+    return rc;
+}
+
+void rollback_explained(struct database *database)
+{
+    if (meta_take_fingerprint(database->catalog->config.data_fd,
+                              database->backing, &database->explained) < 0)
+        database->explained = (struct meta_fingerprint){0};
+}
+
+/* A transaction is under way: its own FSYNC or commit will explain it. */
+static bool transaction_is_open(struct database *database)
+{
+    struct os_file journal = {0};
+    char path[DATABASE_NAME_MAX + 32];
+    uint64_t size = 0;
+    bool open;
+
+    journal_path(database, path, sizeof path);
+    open = os_open(&journal, database->catalog->config.data_fd, path, O_RDONLY,
+                   0, SITE_ROLLBACK_OPEN) == 0 &&
+           os_size(&journal, &size, SITE_ROLLBACK_OPEN) == 0 && size > 0;
+    if (open) {
+        uint8_t first[8] = {0}, zero[8] = {0};
+
+        /* PERSIST leaves a zeroed header behind. While a transaction runs it
+         * is zero, too, until the first sync; then the database is not yet
+         * written, and the check below finds nothing. */
+        (void)os_pread(&journal, first, sizeof first, 0, SITE_ROLLBACK_OPEN);
+        open = memcmp(first, zero, sizeof zero) != 0;
+    }
+    os_close(&journal);
+    return open;
+}
+
+void rollback_check(struct database *database)
+{
+    struct meta_fingerprint now;
+
+    if (database->prepared.present || database->needs_reread ||
+        transaction_is_open(database))
+        return;
+    if (meta_take_fingerprint(database->catalog->config.data_fd,
+                              database->backing, &now) < 0 ||
+        now.size_bytes == 0)
+        return;
+    if (!meta_fingerprint_is_equal(&now, &database->explained))
+        database->needs_reread = true;
+}
