@@ -1,0 +1,516 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replication/core/follow.c - see follow.h for the states.
+ *
+ * What can go wrong, and where it ends up:
+ *   record missing, of other content, damaged   RESYNC, ASKING; again: RESTING
+ *   the engine refused it                       RESTART, RESYNC as above
+ *   connection lost in a copy                   ABANDON; the next starts over
+ *   epoch older than one heard of               REFUSE: the connection ends
+ *
+ * Bytes that arrive while no OPEN is followed (the primary has not read our
+ * RESYNC yet) are thrown away and credited like all others, or the stream
+ * would starve for ever once the primary answers.
+ */
+#include "replication/core/follow.h"
+
+#include "base/assert.h"
+
+#define BIT(state) (1u << (state))
+#define CREDIT_STEP_BYTES (MESSAGE_CREDIT_BYTES / 4)
+
+static const unsigned follow_next[FOLLOW_STATES] = {
+    [FOLLOW_ASKING] = BIT(FOLLOW_ASKING) | BIT(FOLLOW_STREAMING) |
+                      BIT(FOLLOW_COPYING) | BIT(FOLLOW_RESTING) |
+                      BIT(FOLLOW_DROPPED),
+    [FOLLOW_STREAMING] = BIT(FOLLOW_ASKING) | BIT(FOLLOW_RESTING) |
+                         BIT(FOLLOW_DROPPED),
+    [FOLLOW_COPYING] = BIT(FOLLOW_REDOING) | BIT(FOLLOW_ASKING) |
+                       BIT(FOLLOW_RESTING) | BIT(FOLLOW_DROPPED),
+    [FOLLOW_REDOING] = BIT(FOLLOW_STREAMING) | BIT(FOLLOW_ASKING) |
+                       BIT(FOLLOW_RESTING) | BIT(FOLLOW_DROPPED),
+    [FOLLOW_RESTING] = BIT(FOLLOW_ASKING) | BIT(FOLLOW_DROPPED),
+    [FOLLOW_DROPPED] = 0,
+};
+
+static const char *const state_names[FOLLOW_STATES] = {
+    [FOLLOW_ASKING] = "asking",   [FOLLOW_STREAMING] = "streaming",
+    [FOLLOW_COPYING] = "copying", [FOLLOW_REDOING] = "redoing",
+    [FOLLOW_RESTING] = "resting", [FOLLOW_DROPPED] = "dropped",
+};
+
+/* One step under way. */
+struct step {
+    struct follow *follow;
+    const struct follow_event *event;
+    struct follow_actions *actions;
+};
+
+const char *follow_state_name(enum follow_state state)
+{
+    ASSERT((unsigned)state < FOLLOW_STATES);
+    return state_names[state];
+}
+
+void follow_init(struct follow *follow, const struct lineage *lineage,
+                 const struct follow_view *view)
+{
+    *follow = (struct follow){
+        .lineage = *lineage,
+        .epoch = view->epoch,
+        .next = cursor_after(view->received_txid),
+        .offered = view->consumed_bytes,
+        .offered_before = view->consumed_bytes,
+    };
+}
+
+static bool follow_is_copying(const struct follow *follow)
+{
+    return follow->state == FOLLOW_COPYING || follow->state == FOLLOW_REDOING;
+}
+
+static bool follow_is_open(const struct follow *follow)
+{
+    return follow->state == FOLLOW_STREAMING || follow_is_copying(follow);
+}
+
+bool follow_ok(const struct follow *follow)
+{
+    if ((unsigned)follow->state >= FOLLOW_STATES || follow->next.part == 0)
+        return false;
+    if (follow_is_open(follow) && follow->serial == 0)
+        return false;
+    if (follow_is_copying(follow) && follow->page_bytes == 0)
+        return false;
+    if (follow->state == FOLLOW_RESTING && follow->rest_until_ns == 0)
+        return false;
+    if (follow->offered < follow->offered_before ||
+        follow->offered < follow->begun_at)
+        return false;
+    /* Never more given back than arrived. */
+    return follow->credited <=
+           follow->offered - follow->offered_before + follow->dropped;
+}
+
+static void move(struct follow *follow, enum follow_state state)
+{
+    ASSERT((follow_next[follow->state] & BIT(state)) != 0);
+    follow->state = state;
+}
+
+static struct follow_action *act(struct step *step,
+                                 enum follow_action_kind kind)
+{
+    struct follow_actions *actions = step->actions;
+    struct follow_action *action = &actions->items[actions->count++];
+
+    ASSERT(actions->count <= FOLLOW_ACTIONS_MAX);
+    *action = (struct follow_action){.kind = kind};
+    return action;
+}
+
+/* ---- what the primary is told ---------------------------------------------*/
+
+void follow_tell(const struct follow *follow, const struct follow_view *view,
+                 struct body_database *ret_database)
+{
+    txid_t received = view->received_txid;
+
+    ret_database->position = (struct position){0};
+    ret_database->received_txid = 0;
+    ret_database->durable_txid = 0;
+    if (view->copying || follow_is_copying(follow))
+        return;
+    if (received < view->position.txid)
+        received = view->position.txid;
+    ret_database->position = view->position;
+    ret_database->received_txid = received;
+    ret_database->durable_txid = view->durable_txid < received
+                                     ? view->durable_txid
+                                     : received;
+}
+
+static bool ack_is_equal(const struct body_ack *a, const struct body_ack *b)
+{
+    return a->serial == b->serial && a->received_txid == b->received_txid &&
+           a->durable_txid == b->durable_txid &&
+           position_is_equal(&a->position, &b->position);
+}
+
+/* Last TXID of which we were sent something under this OPEN. */
+static txid_t heard_txid(const struct follow *follow)
+{
+    return follow->next.prepared ? follow->next.txid : follow->next.txid - 1;
+}
+
+static void ack_on(struct step *step)
+{
+    const struct follow_view *view = &step->event->view;
+    struct follow *follow = step->follow;
+    txid_t heard = heard_txid(follow);
+    struct body_ack ack = {.serial = follow->serial};
+
+    if (!follow_is_open(follow))
+        return;
+    if (follow->state == FOLLOW_STREAMING) {
+        /* We went on after telling what we have, and are being sent some of
+         * it again: nothing the primary could make sense of yet. */
+        if (view->position.txid > heard)
+            return;
+        ack.position = view->position;
+        ack.received_txid = view->received_txid < heard ? view->received_txid
+                                                        : heard;
+        if (ack.received_txid < ack.position.txid)
+            ack.received_txid = ack.position.txid;
+        ack.durable_txid = view->durable_txid < ack.received_txid
+                               ? view->durable_txid
+                               : ack.received_txid;
+    }
+    if (ack_is_equal(&ack, &follow->acked))
+        return;
+    follow->acked = ack;
+    act(step, FOLLOW_DO_ACK)->ack = ack;
+}
+
+static void credit_on(struct step *step)
+{
+    struct follow *follow = step->follow;
+    uint64_t consumed = step->event->view.consumed_bytes, due;
+
+    if (consumed < follow->offered_before)
+        consumed = follow->offered_before;
+    ASSERT(consumed <= follow->offered);
+    due = consumed - follow->offered_before + follow->dropped -
+          follow->credited;
+    /* What is held back stays below a quarter of the window: the primary
+     * always has credit again once all it sent is done with. */
+    if (due < CREDIT_STEP_BYTES)
+        return;
+    if (due > INT32_MAX)
+        due = INT32_MAX;
+    follow->credited += due;
+    act(step, FOLLOW_DO_CREDIT)->bytes = (uint32_t)due;
+}
+
+/* ---- when it does not work out --------------------------------------------*/
+
+static uint64_t rest_ns(uint32_t failures)
+{
+    unsigned doubled = failures > 7 ? 6 : failures - 1;
+    uint64_t rest = FOLLOW_REST_MIN_NS << doubled;
+
+    return rest < FOLLOW_REST_MAX_NS ? rest : FOLLOW_REST_MAX_NS;
+}
+
+static void resync(struct step *step)
+{
+    struct follow_action *action = act(step, FOLLOW_DO_RESYNC);
+
+    action->reason = step->follow->reason;
+    action->serial = step->follow->serial;
+    if (step->follow->state != FOLLOW_ASKING)
+        move(step->follow, FOLLOW_ASKING);
+}
+
+static void abandon_copy(struct step *step)
+{
+    if (follow_is_copying(step->follow))
+        act(step, FOLLOW_DO_ABANDON);
+}
+
+static void wrong(struct step *step, enum body_reason reason)
+{
+    struct follow *follow = step->follow;
+    uint64_t now = step->event->now_ns;
+
+    abandon_copy(step);
+    if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
+        follow->failures = 0;
+    follow->failed_ns = now;
+    follow->reason = reason;
+    if (follow->failures++ == 0) {
+        resync(step);
+        return;
+    }
+    if (follow->state != FOLLOW_ASKING)
+        move(follow, FOLLOW_ASKING);
+    move(follow, FOLLOW_RESTING);
+    follow->rest_until_ns = now + rest_ns(follow->failures - 1);
+}
+
+static void refuse(struct step *step, enum body_reason reason)
+{
+    struct follow_action *action;
+
+    abandon_copy(step);
+    if (step->follow->state != FOLLOW_ASKING)
+        move(step->follow, FOLLOW_ASKING);
+    action = act(step, FOLLOW_DO_REFUSE);
+    action->reason = reason;
+}
+
+static void restart(struct step *step)
+{
+    act(step, FOLLOW_DO_RESTART);
+    step->follow->restarting = true;
+    step->follow->restarted_at = step->follow->offered;
+}
+
+/* ---- opening --------------------------------------------------------------*/
+
+static void open_resume(struct step *step)
+{
+    const struct position *from = &step->event->open->position;
+    const struct follow_view *view = &step->event->view;
+    struct follow *follow = step->follow;
+
+    if (from->txid > view->received_txid && from->txid > view->position.txid) {
+        wrong(step, BODY_GAP);
+        return;
+    }
+    follow->next = cursor_after(from->txid);
+    follow->record_epoch = from->epoch;
+    follow->sum_known = from->txid == view->position.txid;
+    follow->sum = view->position.sum;
+    act(step, FOLLOW_DO_HISTORY);
+    move(follow, FOLLOW_STREAMING);
+}
+
+/*
+ * BEGIN before HISTORY: should we die in between, we hold content without a
+ * history, which is copied anew. The other way round we would hold old
+ * content under a history that never was its own.
+ */
+static void open_snapshot(struct step *step)
+{
+    const struct body_open *open = step->event->open;
+    struct follow *follow = step->follow;
+
+    follow->next = cursor_after(open->position.txid);
+    follow->record_epoch = open->position.epoch;
+    follow->sum_known = true;
+    follow->sum = open->position.sum;
+    follow->page_bytes = open->page_bytes;
+    follow->begun_at = follow->offered;
+    act(step, FOLLOW_DO_BEGIN);
+    act(step, FOLLOW_DO_HISTORY);
+    move(follow, FOLLOW_COPYING);
+}
+
+static void on_open(struct step *step)
+{
+    const struct body_open *open = step->event->open;
+    struct follow *follow = step->follow;
+    epoch_t epoch = history_last(&open->history);
+
+    if (epoch < follow->epoch) {
+        refuse(step, BODY_FENCED);
+        return;
+    }
+    abandon_copy(step);
+    if (follow->state != FOLLOW_ASKING)
+        move(follow, FOLLOW_ASKING);
+    follow->epoch = epoch;
+    follow->serial = open->serial;
+    follow->acked = (struct body_ack){0}; /* of no serial: the next one goes */
+    if (!lineage_is_equal(&open->lineage, &follow->lineage)) {
+        wrong(step, BODY_LINEAGE);
+        return;
+    }
+    if (open->mode == BODY_NOTHING)
+        return;
+    if (step->event->view.stopped && !follow->restarting)
+        restart(step);
+    if (open->mode == BODY_RESUME)
+        open_resume(step);
+    else
+        open_snapshot(step);
+    ack_on(step);
+}
+
+/* ---- what arrives ---------------------------------------------------------*/
+
+static void take(struct step *step, enum follow_action_kind kind)
+{
+    act(step, kind);
+    step->follow->offered += step->event->bytes;
+}
+
+static void throw_away(struct step *step)
+{
+    step->follow->dropped += step->event->bytes;
+}
+
+/* BODY_NONE: may be handed on. */
+static enum body_reason record_judge(const struct follow *follow,
+                                     const struct record_header *header)
+{
+    if (cursor_judge(&follow->next, header) == CURSOR_GAP)
+        return BODY_GAP;
+    if (header->epoch < follow->record_epoch)
+        return BODY_FENCED;
+    if (header->part == 1 && header->first_txid == follow->next.txid &&
+        follow->sum_known && header->previous.sum != follow->sum)
+        return BODY_SUM;
+    return BODY_NONE;
+}
+
+static void record_take(struct step *step)
+{
+    const struct record_header *header = step->event->header;
+    struct follow *follow = step->follow;
+
+    take(step, FOLLOW_DO_OFFER);
+    cursor_advance(&follow->next, header);
+    follow->record_epoch = header->epoch;
+    if (header->epoch > follow->epoch)
+        follow->epoch = header->epoch;
+    if (!cursor_is_between(&follow->next))
+        return; /* the sum moves with the position, not before */
+    follow->sum = header->sum_after;
+    follow->sum_known = true;
+}
+
+static void on_record(struct step *step)
+{
+    const struct record_header *header = step->event->header;
+    struct follow *follow = step->follow;
+    enum body_reason reason = BODY_NONE;
+    bool old = false;
+
+    if (follow_is_open(follow)) {
+        if (header == NULL)
+            reason = BODY_DAMAGED;
+        else if (!lineage_is_equal(&header->lineage, &follow->lineage))
+            reason = BODY_LINEAGE;
+        else if (cursor_judge(&follow->next, header) == CURSOR_OLD)
+            old = true;
+        else
+            reason = record_judge(follow, header);
+    }
+    if (!follow_is_open(follow) || old || reason != BODY_NONE)
+        throw_away(step);
+    else
+        record_take(step);
+    if (reason == BODY_FENCED)
+        refuse(step, reason);
+    else if (reason != BODY_NONE)
+        wrong(step, reason);
+    credit_on(step);
+}
+
+static bool chunk_fits(const struct step *step)
+{
+    const struct record_header *header = step->event->header;
+
+    return header != NULL && (header->flags & RECORD_SNAPSHOT) != 0 &&
+           header->page_bytes == step->follow->page_bytes &&
+           lineage_is_equal(&header->lineage, &step->follow->lineage);
+}
+
+static void on_chunk(struct step *step)
+{
+    struct follow *follow = step->follow;
+
+    if (follow->state == FOLLOW_COPYING && chunk_fits(step)) {
+        take(step, FOLLOW_DO_CHUNK);
+    } else {
+        throw_away(step);
+        if (follow_is_open(follow))
+            wrong(step, BODY_DAMAGED);
+    }
+    credit_on(step);
+}
+
+static void on_copied(struct step *step)
+{
+    struct follow *follow = step->follow;
+
+    if (follow->state == FOLLOW_COPYING) {
+        follow->end = step->event->position;
+        act(step, FOLLOW_DO_END);
+        move(follow, FOLLOW_REDOING);
+    } else if (follow_is_open(follow)) {
+        wrong(step, BODY_DAMAGED);
+    }
+}
+
+/* ---- what the engine shows ------------------------------------------------*/
+
+static bool copy_is_placed(const struct follow *follow,
+                           const struct follow_view *view)
+{
+    return view->consumed_bytes > follow->begun_at && !view->copying &&
+           view->position.txid >= follow->end.txid;
+}
+
+static void on_progress(struct step *step)
+{
+    const struct follow_view *view = &step->event->view;
+    struct follow *follow = step->follow;
+
+    if (!view->stopped)
+        follow->restarting = false;
+    if (view->stopped && follow_is_open(follow) &&
+        (!follow->restarting || view->consumed_bytes > follow->restarted_at)) {
+        restart(step);
+        wrong(step, BODY_STOPPED);
+    } else if (follow->state == FOLLOW_REDOING &&
+               copy_is_placed(follow, view)) {
+        move(follow, FOLLOW_STREAMING);
+    }
+    ack_on(step);
+    credit_on(step);
+}
+
+static void on_drop(struct step *step)
+{
+    abandon_copy(step);
+    act(step, FOLLOW_DO_DROP);
+    move(step->follow, FOLLOW_DROPPED);
+}
+
+static void on_lost(struct step *step)
+{
+    struct follow *follow = step->follow;
+
+    abandon_copy(step);
+    if (follow->state != FOLLOW_ASKING)
+        move(follow, FOLLOW_ASKING);
+    follow->serial = 0;
+    follow->offered_before = follow->offered;
+    follow->dropped = 0;
+    follow->credited = 0;
+}
+
+static void on_tick(struct step *step)
+{
+    struct follow *follow = step->follow;
+
+    if (follow->state == FOLLOW_RESTING &&
+        step->event->now_ns >= follow->rest_until_ns)
+        resync(step);
+}
+
+static void (*const handlers[FOLLOW_EVENTS])(struct step *) = {
+    [FOLLOW_OPEN] = on_open,         [FOLLOW_RECORD] = on_record,
+    [FOLLOW_CHUNK] = on_chunk,       [FOLLOW_COPIED] = on_copied,
+    [FOLLOW_PROGRESS] = on_progress, [FOLLOW_DROP] = on_drop,
+    [FOLLOW_LOST] = on_lost,         [FOLLOW_TICK] = on_tick,
+};
+
+void follow_step(struct follow *follow, const struct follow_event *event,
+                 struct follow_actions *ret_actions)
+{
+    struct step step = {follow, event, ret_actions};
+
+    ASSERT((unsigned)event->kind < FOLLOW_EVENTS);
+    ret_actions->count = 0;
+    if (follow->state == FOLLOW_DROPPED) {
+        /* Credit belongs to the stream, which lives as long as the
+         * connection; the database's stream is not used any more. */
+        return;
+    }
+    handlers[event->kind](&step);
+    ASSERT(follow_ok(follow));
+}

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test_feed.c - the primary's half: decisions, order, credit. */
+#include "replication/core/feed.h"
+
+#include "tests/harness.h"
+
+#define OURS 11
+#define OLDER 5
+
+static struct feed feed;
+static struct feed_source source;
+static struct history history;
+static struct body_database replica;
+static struct feed_actions actions;
+static struct record_header header;
+
+/* A primary at TXID 100 whose log begins at 50; its epoch began at 41. */
+static void a_primary(void)
+{
+    history_free(&history);
+    EXPECT_OK(history_begin(&history, OLDER, 1));
+    EXPECT_OK(history_begin(&history, OURS, 41));
+    source = (struct feed_source){
+        .ready = true,
+        .lineage = {{7}},
+        .position = {OURS, 100, 0xaaaa},
+        .first_log_txid = 50,
+        .page_bytes = 4096,
+        .history = &history,
+    };
+    feed_init(&feed, 1000);
+}
+
+static void a_replica_at(epoch_t epoch, txid_t txid, uint64_t sum)
+{
+    history_free(&replica.history);
+    replica = (struct body_database){
+        .lineage = {{7}},
+        .position = {epoch, txid, sum},
+        .received_txid = txid,
+        .durable_txid = txid,
+        .name = "app.db",
+    };
+    EXPECT_OK(history_begin(&replica.history, OLDER, 1));
+    if (epoch > OLDER)
+        EXPECT_OK(history_begin(&replica.history, epoch, 41));
+}
+
+static struct feed_event event(enum feed_event_kind kind)
+{
+    return (struct feed_event){
+        .kind = kind, .source = source, .replica = &replica};
+}
+
+static int steps(struct feed_event one)
+{
+    actions.count = 0;
+    return feed_step(&feed, &one, &actions);
+}
+
+static void hears(void)
+{
+    EXPECT_OK(steps(event(FEED_HEARD)));
+}
+
+static void publishes(txid_t txid)
+{
+    source.position.txid = txid;
+    EXPECT_OK(steps(event(FEED_SOURCE)));
+}
+
+/* The driver answers the last FETCH with first .. last. */
+static int reads_as(txid_t first, txid_t last, unsigned flags, uint32_t part,
+                    uint32_t parts, size_t bytes)
+{
+    struct feed_event one = event(FEED_RECORD);
+
+    header = (struct record_header){.flags = flags,
+                                    .first_txid = first,
+                                    .last_txid = last,
+                                    .part = part,
+                                    .parts = parts};
+    one.ask = feed.ask;
+    one.header = &header;
+    one.bytes = bytes;
+    return steps(one);
+}
+
+static void reads(txid_t first, txid_t last, size_t bytes)
+{
+    EXPECT_OK(reads_as(first, last, 0, 1, 1, bytes));
+}
+
+static void reads_pages(pgno_t next_pgno, size_t bytes)
+{
+    struct feed_event one = event(FEED_CHUNK);
+
+    header = (struct record_header){.flags = RECORD_SNAPSHOT,
+                                    .page_bytes = source.page_bytes};
+    one.ask = feed.ask;
+    one.header = &header;
+    one.bytes = bytes;
+    one.next_pgno = next_pgno;
+    one.position = source.position;
+    EXPECT_OK(steps(one));
+}
+
+static void gets_credit(size_t bytes)
+{
+    struct feed_event one = event(FEED_CREDIT);
+
+    one.bytes = bytes;
+    EXPECT_OK(steps(one));
+}
+
+static int acks(txid_t received, txid_t durable, txid_t applied, uint64_t sum)
+{
+    struct body_ack ack = {
+        feed.serial, received, durable, {OURS, applied, sum}};
+    struct feed_event one = event(FEED_ACK);
+
+    one.ack = &ack;
+    return steps(one);
+}
+
+static int asks_again(enum body_reason reason, uint32_t serial)
+{
+    struct feed_event one = event(FEED_RESYNC);
+
+    one.reason = reason;
+    one.serial = serial;
+    return steps(one);
+}
+
+static const struct feed_action *does(size_t index, enum feed_action_kind kind)
+{
+    EXPECT_GT(actions.count, index);
+    EXPECT_EQ(actions.items[index].kind, kind);
+    return &actions.items[index];
+}
+
+/* ---- the decision ---------------------------------------------------------- */
+
+static void decides(enum body_mode mode, enum body_reason reason, bool diverged)
+{
+    enum body_reason found;
+    bool aside;
+
+    EXPECT_EQ(feed_decide(&source, &replica, &found, &aside), mode);
+    EXPECT_EQ(found, reason);
+    EXPECT_EQ(aside, diverged);
+}
+
+TEST(a_replica_on_our_history_resumes_where_it_is)
+{
+    a_primary();
+    a_replica_at(OURS, 60, 1);
+    decides(BODY_RESUME, BODY_NONE, false);
+    a_replica_at(OURS, 100, 0xaaaa);
+    decides(BODY_RESUME, BODY_NONE, false);
+}
+
+TEST(a_replica_resumes_across_a_change_of_epoch_it_missed)
+{
+    a_primary();
+    source.first_log_txid = 30;
+    a_replica_at(OLDER, 35, 1);
+    decides(BODY_RESUME, BODY_NONE, false);
+    a_replica_at(OLDER, 40, 1); /* at its very end */
+    decides(BODY_RESUME, BODY_NONE, false);
+}
+
+TEST(the_first_record_missing_in_the_log_makes_it_a_snapshot)
+{
+    a_primary();
+    a_replica_at(OURS, 49, 1);
+    decides(BODY_RESUME, BODY_NONE, false);
+    a_replica_at(OURS, 48, 1);
+    decides(BODY_SNAPSHOT, BODY_TRIMMED, false);
+    source.first_log_txid = 0; /* all of it */
+    a_replica_at(OURS, 99, 1);
+    decides(BODY_SNAPSHOT, BODY_TRIMMED, false);
+    a_replica_at(OURS, 100, 0xaaaa); /* needs nothing from it */
+    decides(BODY_RESUME, BODY_NONE, false);
+}
+
+TEST(a_replica_that_went_on_in_an_epoch_that_ended_has_diverged)
+{
+    a_primary();
+    a_replica_at(OLDER, 41, 1);
+    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
+}
+
+TEST(two_raises_to_the_same_number_are_two_epochs)
+{
+    a_primary();
+    a_replica_at(OURS + 1, 60, 1);
+    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
+}
+
+TEST(a_replica_ahead_of_a_primary_that_lost_its_tail_is_told_so)
+{
+    a_primary();
+    a_replica_at(OURS, 101, 1);
+    decides(BODY_SNAPSHOT, BODY_AHEAD, true);
+}
+
+TEST(the_same_txid_with_another_sum_has_diverged)
+{
+    a_primary();
+    a_replica_at(OURS, 100, 0xbbbb);
+    decides(BODY_SNAPSHOT, BODY_SUM, true);
+}
+
+TEST(content_of_an_old_epoch_under_a_new_history_does_not_resume)
+{
+    a_primary();
+    a_replica_at(OURS, 60, 1);      /* the history it was told ... */
+    replica.position.epoch = OLDER; /* ... and what it really holds */
+    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
+}
+
+TEST(another_database_under_the_same_name_is_kept_aside)
+{
+    a_primary();
+    a_replica_at(OURS, 60, 1);
+    replica.lineage.bytes[0]++;
+    decides(BODY_SNAPSHOT, BODY_LINEAGE, true);
+}
+
+TEST(a_replica_with_nothing_gets_a_snapshot_or_the_first_record)
+{
+    enum body_reason reason;
+    bool diverged;
+
+    a_primary();
+    EXPECT_EQ(feed_decide(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
+    EXPECT_EQ(reason, BODY_NEW);
+    EXPECT_FALSE(diverged);
+    source.position = (struct position){0};
+    source.page_bytes = 0;
+    EXPECT_EQ(feed_decide(&source, NULL, &reason, &diverged), BODY_RESUME);
+}
+
+TEST(what_cannot_be_read_now_is_opened_later)
+{
+    a_primary();
+    a_replica_at(OURS, 60, 1);
+    source.ready = false;
+    hears();
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->mode, BODY_NOTHING);
+    EXPECT_OK(steps(event(FEED_SOURCE)));
+    EXPECT_EQ(actions.count, 0); /* not said twice */
+    source.ready = true;
+    EXPECT_OK(steps(event(FEED_SOURCE)));
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->mode, BODY_RESUME);
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->serial, 2);
+}
+
+/* ---- records --------------------------------------------------------------- */
+
+TEST(records_go_out_one_after_the_other_until_none_is_left)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->position.txid, 97);
+    EXPECT_EQ(does(1, FEED_DO_FETCH)->cursor.txid, 98);
+    reads(98, 99, 10);
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(does(1, FEED_DO_FETCH)->cursor.txid, 100);
+    reads(100, 100, 10);
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_commit_at_the_tail_is_fetched_at_once)
+{
+    a_primary();
+    a_replica_at(OURS, 100, 0xaaaa);
+    hears();
+    EXPECT_EQ(feed.state, FEED_TAIL);
+    publishes(101);
+    EXPECT_EQ(does(0, FEED_DO_FETCH)->cursor.txid, 101);
+    publishes(105); /* while the answer is on its way */
+    EXPECT_EQ(actions.count, 0);
+    reads(101, 105, 10);
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_record_batched_across_the_replicas_position_is_sent_whole)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    reads(95, 100, 10);
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_large_transaction_goes_out_part_by_part)
+{
+    a_primary();
+    a_replica_at(OURS, 99, 1);
+    hears();
+    EXPECT_OK(reads_as(100, 100, 0, 1, 3, 10));
+    EXPECT_EQ(does(1, FEED_DO_FETCH)->cursor.part, 2);
+    EXPECT_OK(reads_as(100, 100, 0, 1, 3, 10)); /* again: skipped */
+    EXPECT_EQ(does(0, FEED_DO_FETCH)->cursor.part, 2);
+    EXPECT_OK(reads_as(100, 100, 0, 2, 3, 10));
+    EXPECT_OK(reads_as(100, 100, 0, 3, 3, 10));
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_prepared_goes_out_before_its_txid_is_ours_and_its_resolve_after)
+{
+    a_primary();
+    a_replica_at(OURS, 100, 0xaaaa);
+    hears();
+    source.prepared_txid = 101;
+    EXPECT_OK(steps(event(FEED_SOURCE)));
+    EXPECT_EQ(does(0, FEED_DO_FETCH)->cursor.txid, 101);
+    EXPECT_OK(reads_as(101, 101, RECORD_PREPARED, 1, 1, 10));
+    EXPECT_EQ(feed.state, FEED_TAIL);
+    source.prepared_txid = 0;
+    publishes(101);
+    EXPECT_TRUE(does(0, FEED_DO_FETCH)->cursor.prepared);
+    EXPECT_OK(reads_as(101, 101, RECORD_PREPARED, 1, 1, 10)); /* skipped */
+    EXPECT_TRUE(does(0, FEED_DO_FETCH)->cursor.prepared);
+    EXPECT_OK(reads_as(101, 101, RECORD_RESOLVE, 1, 1, 10));
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(feed.next.txid, 102);
+}
+
+TEST(without_credit_nothing_is_fetched_and_one_record_may_overdraw)
+{
+    a_primary();
+    a_replica_at(OURS, 90, 1);
+    hears();
+    reads(91, 91, 5000); /* a window of 1000 */
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(feed.state, FEED_STARVED);
+    EXPECT_EQ(feed.credit, -4000);
+    publishes(101);
+    EXPECT_EQ(actions.count, 0);
+    gets_credit(4000);
+    EXPECT_EQ(actions.count, 0); /* 0 is not above 0 */
+    gets_credit(1);
+    EXPECT_EQ(does(0, FEED_DO_FETCH)->cursor.txid, 92);
+}
+
+TEST(a_slow_replica_whose_records_were_trimmed_gets_a_snapshot)
+{
+    struct feed_event one;
+
+    a_primary();
+    a_replica_at(OURS, 60, 1);
+    hears();
+    one = event(FEED_TRIMMED);
+    one.ask = feed.ask;
+    EXPECT_OK(steps(one));
+    EXPECT_EQ(does(0, FEED_DO_PIN)->txid, 101);
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->reason, BODY_TRIMMED);
+    EXPECT_FALSE(does(1, FEED_DO_OPEN)->diverged);
+}
+
+TEST(an_answer_that_leaves_a_hole_is_as_good_as_none)
+{
+    a_primary();
+    a_replica_at(OURS, 60, 1);
+    hears();
+    reads(62, 62, 10);
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->reason, BODY_TRIMMED);
+}
+
+TEST(an_answer_to_an_older_question_is_not_sent)
+{
+    struct feed_event one;
+
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    one = event(FEED_RECORD);
+    one.ask = feed.ask;
+    header = (struct record_header){.first_txid = 98, .last_txid = 98};
+    one.header = &header;
+    EXPECT_OK(asks_again(BODY_GAP, feed.serial));
+    EXPECT_OK(steps(one));
+    EXPECT_EQ(actions.count, 0);
+}
+
+/* ---- copies ---------------------------------------------------------------- */
+
+TEST(a_copy_is_pinned_first_and_released_when_its_records_are_sent)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    EXPECT_EQ(does(0, FEED_DO_PIN)->txid, 101);
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->position.txid, 100);
+    EXPECT_EQ(does(2, FEED_DO_COPY)->pgno, 1);
+    publishes(102); /* commits go on */
+    reads_pages(500, 10);
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(does(1, FEED_DO_COPY)->pgno, 500);
+    publishes(103);
+    reads_pages(0, 10);
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(does(1, FEED_DO_COPIED)->position.txid, 103);
+    EXPECT_EQ(does(2, FEED_DO_FETCH)->cursor.txid, 101);
+    reads(101, 102, 10);
+    EXPECT_EQ(does(1, FEED_DO_FETCH)->cursor.txid, 103);
+    reads(103, 103, 10);
+    does(0, FEED_DO_SEND);
+    EXPECT_EQ(does(1, FEED_DO_PIN)->txid, 0);
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_copy_of_an_idle_database_is_released_with_its_last_page)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    reads_pages(0, 10);
+    does(1, FEED_DO_COPIED);
+    EXPECT_EQ(does(2, FEED_DO_PIN)->txid, 0);
+    EXPECT_EQ(feed.state, FEED_TAIL);
+}
+
+TEST(a_copy_waits_for_credit_like_records_do)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    reads_pages(500, 1001);
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(feed.state, FEED_COPY_STARVED);
+    gets_credit(500);
+    EXPECT_EQ(does(0, FEED_DO_COPY)->pgno, 500);
+}
+
+TEST(a_new_page_size_starts_the_copy_over)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    reads_pages(500, 10);
+    source.page_bytes = 8192;
+    reads_pages(250, 10);
+    EXPECT_EQ(does(0, FEED_DO_PIN)->txid, 0);
+    EXPECT_EQ(does(2, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
+    EXPECT_EQ(does(3, FEED_DO_COPY)->pgno, 1);
+}
+
+TEST(a_failing_read_is_tried_again_at_the_next_tick_and_not_before)
+{
+    struct feed_event one;
+
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    one = event(FEED_FAILED);
+    one.ask = feed.ask;
+    EXPECT_OK(steps(one));
+    EXPECT_EQ(does(0, FEED_DO_PIN)->txid, 0);
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_NOTHING);
+    publishes(101);
+    EXPECT_EQ(actions.count, 0);
+    EXPECT_OK(steps(event(FEED_TICK)));
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
+}
+
+/* ---- what the replica says ------------------------------------------------- */
+
+TEST(a_replica_whose_content_disagrees_is_copied_whatever_its_history)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    EXPECT_OK(asks_again(BODY_SUM, feed.serial));
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
+    EXPECT_TRUE(does(1, FEED_DO_OPEN)->diverged);
+}
+
+TEST(a_replica_that_missed_something_is_decided_upon_anew)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    a_replica_at(OURS, 98, 1);
+    EXPECT_OK(asks_again(BODY_GAP, feed.serial));
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->mode, BODY_RESUME);
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->position.txid, 98);
+}
+
+TEST(a_complaint_about_an_open_that_was_replaced_is_ignored)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    EXPECT_OK(asks_again(BODY_GAP, 1));
+    EXPECT_EQ(feed.serial, 2);
+    EXPECT_OK(asks_again(BODY_GAP, 1));
+    EXPECT_EQ(actions.count, 0);
+    EXPECT_EQ(asks_again(BODY_GAP, 3), -EPROTO);
+}
+
+TEST(an_ack_for_what_was_never_sent_is_refused_and_changes_nothing)
+{
+    struct feed before;
+
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    reads(98, 98, 10);
+    before = feed;
+    EXPECT_EQ(acks(99, 99, 99, 1), -EPROTO);
+    EXPECT_EQ(acks(98, 99, 98, 1), -EPROTO);
+    EXPECT_EQ(acks(97, 97, 98, 1), -EPROTO);
+    EXPECT_MEM(&feed, &before, sizeof feed);
+    EXPECT_OK(acks(98, 97, 97, 1));
+    EXPECT_EQ(feed.acked.received_txid, 98);
+    EXPECT_EQ(feed.acked.durable_txid, 97);
+}
+
+TEST(an_ack_about_an_older_open_moves_nothing)
+{
+    struct body_ack ack = {1, 97, 97, {OURS, 97, 1}};
+    struct feed_event one;
+
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    EXPECT_OK(asks_again(BODY_SUM, 1)); /* it starts over */
+    one = event(FEED_ACK);
+    one.ack = &ack;
+    EXPECT_OK(steps(one));
+    EXPECT_EQ(feed.acked.position.txid, 0);
+}
+
+TEST(a_replica_that_applied_our_txid_to_another_sum_is_copied)
+{
+    a_primary();
+    a_replica_at(OURS, 99, 1);
+    hears();
+    reads(100, 100, 10);
+    EXPECT_OK(acks(100, 100, 100, 0xaaaa));
+    EXPECT_EQ(actions.count, 0);
+    EXPECT_OK(acks(100, 100, 100, 0xaaab));
+    EXPECT_EQ(does(1, FEED_DO_OPEN)->reason, BODY_SUM);
+}
+
+TEST(telling_twice_what_it_has_is_a_mistake)
+{
+    a_primary();
+    a_replica_at(OURS, 97, 1);
+    hears();
+    EXPECT_EQ(steps(event(FEED_HEARD)), -EPROTO);
+}
+
+TEST(a_dropped_database_is_dropped_once_and_nothing_follows)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    EXPECT_OK(steps(event(FEED_DROPPED)));
+    EXPECT_EQ(does(0, FEED_DO_PIN)->txid, 0);
+    does(1, FEED_DO_DROP);
+    EXPECT_OK(steps(event(FEED_DROPPED)));
+    EXPECT_EQ(actions.count, 0);
+    publishes(101);
+    EXPECT_EQ(actions.count, 0);
+    EXPECT_EQ(feed.state, FEED_CLOSED);
+}

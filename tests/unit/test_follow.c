@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test_follow.c - the replica's half: what is let in, what is
+ * told back, and how it gets out of trouble. */
+#include "base/clock.h"
+#include "replication/core/follow.h"
+
+#include "tests/harness.h"
+
+#define EPOCH 11
+#define NEXT_EPOCH 12
+#define QUARTER (MESSAGE_CREDIT_BYTES / 4)
+
+static const struct lineage lineage = {{7}};
+static struct follow follow;
+static struct follow_view view;
+static struct body_open open_message;
+static struct history history;
+static struct record_header header;
+static struct follow_actions actions;
+static uint64_t now_ns;
+
+/* A replica that has applied up to 100. */
+static void a_replica(void)
+{
+    history_free(&history);
+    EXPECT_OK(history_begin(&history, EPOCH, 1));
+    view = (struct follow_view){
+        .position = {EPOCH, 100, 0xaaaa},
+        .received_txid = 100,
+        .durable_txid = 90,
+        .epoch = EPOCH,
+    };
+    now_ns = 1000 * NS_PER_S;
+    follow_init(&follow, &lineage, &view);
+}
+
+static void steps(struct follow_event event)
+{
+    event.view = view;
+    event.now_ns = now_ns;
+    follow_step(&follow, &event, &actions);
+}
+
+static void happens(enum follow_event_kind kind)
+{
+    steps((struct follow_event){.kind = kind});
+}
+
+static void is_opened(enum body_mode mode, struct position position)
+{
+    open_message = (struct body_open){
+        .mode = mode,
+        .serial = follow.serial + 1,
+        .lineage = lineage,
+        .position = position,
+        .page_bytes = 4096,
+        .history = history,
+    };
+    steps((struct follow_event){.kind = FOLLOW_OPEN, .open = &open_message});
+}
+
+static void resumes(void)
+{
+    is_opened(BODY_RESUME, view.position);
+}
+
+static void gets(struct record_header one, size_t bytes)
+{
+    header = one;
+    header.lineage = lineage;
+    if (header.parts == 0)
+        header.part = header.parts = 1;
+    if (header.epoch == 0)
+        header.epoch = EPOCH;
+    steps((struct follow_event){
+        .kind = FOLLOW_RECORD, .header = &header, .bytes = bytes});
+}
+
+/* Record txid of a history in which the sum at a TXID is its number. */
+static void gets_txid(txid_t txid)
+{
+    gets((struct record_header){.first_txid = txid,
+                                .last_txid = txid,
+                                .previous = {EPOCH, txid - 1,
+                                             txid == 101 ? 0xaaaa : txid - 1},
+                                .sum_after = txid},
+         10);
+}
+
+static void gets_pages(size_t bytes)
+{
+    header = (struct record_header){
+        .flags = RECORD_SNAPSHOT, .lineage = lineage, .page_bytes = 4096};
+    steps((struct follow_event){
+        .kind = FOLLOW_CHUNK, .header = &header, .bytes = bytes});
+}
+
+static void copy_ends(txid_t txid)
+{
+    steps((struct follow_event){.kind = FOLLOW_COPIED,
+                                .position = {EPOCH, txid, txid}});
+}
+
+static const struct follow_action *does(size_t index,
+                                        enum follow_action_kind kind)
+{
+    EXPECT_GT(actions.count, index);
+    EXPECT_EQ(actions.items[index].kind, kind);
+    return &actions.items[index];
+}
+
+static void does_nothing(void)
+{
+    EXPECT_EQ(actions.count, 0);
+}
+
+/* ---- records --------------------------------------------------------------- */
+
+TEST(records_that_continue_us_are_handed_on)
+{
+    a_replica();
+    resumes();
+    does(0, FOLLOW_DO_HISTORY);
+    does(1, FOLLOW_DO_ACK);
+    gets_txid(101);
+    does(0, FOLLOW_DO_OFFER);
+    gets_txid(102);
+    does(0, FOLLOW_DO_OFFER);
+    EXPECT_EQ(follow.offered, 20);
+}
+
+TEST(a_hole_between_records_is_never_handed_on)
+{
+    a_replica();
+    resumes();
+    gets_txid(102);
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_GAP);
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->serial, 1);
+    gets_txid(101); /* was on its way before the primary heard of it */
+    does_nothing();
+}
+
+TEST(a_record_that_continues_another_content_is_never_handed_on)
+{
+    a_replica();
+    resumes();
+    gets((struct record_header){.first_txid = 101,
+                                .last_txid = 101,
+                                .previous = {EPOCH, 100, 1}},
+         10);
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_SUM);
+}
+
+TEST(an_overlap_is_harmless_and_its_previous_sum_is_not_ours)
+{
+    a_replica();
+    resumes();
+    gets((struct record_header){.first_txid = 99,
+                                .last_txid = 103,
+                                .previous = {EPOCH, 98, 77},
+                                .sum_after = 103},
+         10);
+    does(0, FOLLOW_DO_OFFER);
+    gets_txid(104);
+    does(0, FOLLOW_DO_OFFER);
+}
+
+TEST(what_we_have_already_is_thrown_away_and_not_complained_about)
+{
+    a_replica();
+    resumes();
+    gets_txid(100);
+    does_nothing();
+    gets_txid(101);
+    does(0, FOLLOW_DO_OFFER);
+    gets_txid(101);
+    does_nothing();
+}
+
+TEST(parts_and_resolve_come_in_their_order_or_not_at_all)
+{
+    struct record_header part = {.first_txid = 101,
+                                 .last_txid = 101,
+                                 .previous = {EPOCH, 100, 0xaaaa},
+                                 .part = 1,
+                                 .parts = 2,
+                                 .flags = RECORD_PREPARED};
+
+    a_replica();
+    resumes();
+    gets(part, 10);
+    does(0, FOLLOW_DO_OFFER);
+    part.part = 2;
+    gets(part, 10);
+    does(0, FOLLOW_DO_OFFER);
+    part.flags = RECORD_RESOLVE;
+    part.part = part.parts = 1;
+    gets(part, 10);
+    does(0, FOLLOW_DO_OFFER);
+    part.flags = RECORD_RESOLVE;
+    part.first_txid = part.last_txid = 102; /* of no PREPARED we saw */
+    gets(part, 10);
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_GAP);
+}
+
+TEST(a_record_nobody_can_read_or_of_another_lineage_is_not_handed_on)
+{
+    a_replica();
+    resumes();
+    steps((struct follow_event){.kind = FOLLOW_RECORD, .bytes = 10});
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_DAMAGED);
+    resumes();
+    header.lineage.bytes[3] = 1;
+    header.first_txid = header.last_txid = 101;
+    steps((struct follow_event){
+        .kind = FOLLOW_RECORD, .header = &header, .bytes = 10});
+    EXPECT_EQ(follow.reason, BODY_LINEAGE);
+    EXPECT_EQ(follow.offered, 0);
+}
+
+/* ---- epochs ---------------------------------------------------------------- */
+
+TEST(a_primary_of_an_older_epoch_is_refused_not_argued_with)
+{
+    a_replica();
+    view.epoch = NEXT_EPOCH;
+    follow_init(&follow, &lineage, &view);
+    resumes();
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(does(0, FOLLOW_DO_REFUSE)->reason, BODY_FENCED);
+    gets_txid(101);
+    does_nothing();
+}
+
+TEST(older_epochs_are_fine_while_catching_up_but_never_go_back)
+{
+    a_replica();
+    EXPECT_OK(history_begin(&history, NEXT_EPOCH, 102));
+    resumes();
+    gets_txid(101); /* of the epoch that ended there */
+    does(0, FOLLOW_DO_OFFER);
+    gets((struct record_header){.first_txid = 102,
+                                .last_txid = 102,
+                                .epoch = NEXT_EPOCH,
+                                .previous = {EPOCH, 101, 101},
+                                .sum_after = 102},
+         10);
+    does(0, FOLLOW_DO_OFFER);
+    gets_txid(103); /* of EPOCH again */
+    EXPECT_EQ(does(0, FOLLOW_DO_REFUSE)->reason, BODY_FENCED);
+}
+
+/* ---- copies ---------------------------------------------------------------- */
+
+TEST(a_copy_begins_before_its_history_is_taken)
+{
+    a_replica();
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 500, 500});
+    does(0, FOLLOW_DO_BEGIN);
+    does(1, FOLLOW_DO_HISTORY);
+    EXPECT_EQ(does(2, FOLLOW_DO_ACK)->ack.received_txid, 0);
+    gets_pages(10);
+    does(0, FOLLOW_DO_CHUNK);
+    copy_ends(501);
+    does(0, FOLLOW_DO_END);
+    gets_txid(501);
+    does(0, FOLLOW_DO_OFFER);
+}
+
+TEST(a_copy_counts_from_the_moment_it_is_in_place_and_not_before)
+{
+    struct body_database told;
+
+    a_replica(); /* at 100, on another branch, and told to copy from 50 */
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 50, 50});
+    gets_pages(10);
+    copy_ends(50);
+    happens(FOLLOW_PROGRESS); /* the engine has not even begun */
+    EXPECT_EQ(follow.state, FOLLOW_REDOING);
+    follow_tell(&follow, &view, &told);
+    EXPECT_EQ(told.received_txid, 0);
+    view.copying = true;
+    view.consumed_bytes = 10;
+    happens(FOLLOW_PROGRESS);
+    EXPECT_EQ(follow.state, FOLLOW_REDOING);
+    view.copying = false;
+    view.position = (struct position){EPOCH, 50, 50};
+    view.received_txid = view.durable_txid = 50;
+    happens(FOLLOW_PROGRESS);
+    EXPECT_EQ(follow.state, FOLLOW_STREAMING);
+    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.position.txid, 50);
+}
+
+TEST(pages_that_do_not_belong_to_the_copy_end_it)
+{
+    a_replica();
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 500, 500});
+    header.page_bytes = 512;
+    steps((struct follow_event){
+        .kind = FOLLOW_CHUNK, .header = &header, .bytes = 10});
+    does(0, FOLLOW_DO_ABANDON);
+    does(1, FOLLOW_DO_RESYNC);
+    gets_pages(10);
+    does_nothing();
+}
+
+TEST(a_connection_lost_in_a_copy_abandons_it)
+{
+    a_replica();
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 500, 500});
+    gets_pages(10);
+    happens(FOLLOW_LOST);
+    does(0, FOLLOW_DO_ABANDON);
+    EXPECT_EQ(follow.state, FOLLOW_ASKING);
+}
+
+TEST(an_open_in_the_middle_of_anything_starts_over)
+{
+    a_replica();
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 500, 500});
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 600, 600});
+    does(0, FOLLOW_DO_ABANDON);
+    does(1, FOLLOW_DO_BEGIN);
+    is_opened(BODY_NOTHING, (struct position){0});
+    does(0, FOLLOW_DO_ABANDON);
+    EXPECT_EQ(follow.state, FOLLOW_ASKING);
+    gets_txid(101);
+    does_nothing();
+}
+
+/* ---- acks and credit ------------------------------------------------------- */
+
+TEST(an_ack_says_received_durable_and_applied_and_is_not_repeated)
+{
+    a_replica();
+    resumes();
+    gets_txid(101);
+    view.received_txid = 101;
+    happens(FOLLOW_PROGRESS);
+    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.received_txid, 101);
+    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.durable_txid, 90);
+    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.position.txid, 100);
+    happens(FOLLOW_PROGRESS);
+    does_nothing();
+}
+
+TEST(we_never_ack_more_than_this_connection_brought)
+{
+    a_replica();
+    /* Told 98 when it connected; 99 and 100 were still in the queue then. */
+    is_opened(BODY_RESUME, (struct position){EPOCH, 98, 98});
+    EXPECT_EQ(actions.count, 1); /* no ack */
+    gets_txid(99);
+    does(0, FOLLOW_DO_OFFER); /* the engine knows what it has */
+    gets_txid(100);
+    happens(FOLLOW_PROGRESS);
+    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.received_txid, 100);
+}
+
+TEST(credit_is_given_back_when_consumed_in_quarters_of_the_window)
+{
+    a_replica();
+    resumes();
+    gets((struct record_header){.first_txid = 101,
+                                .last_txid = 101,
+                                .previous = {EPOCH, 100, 0xaaaa}},
+         2 * QUARTER);
+    EXPECT_EQ(actions.count, 1);
+    view.consumed_bytes = QUARTER - 1;
+    happens(FOLLOW_PROGRESS);
+    does_nothing();
+    view.consumed_bytes = QUARTER;
+    happens(FOLLOW_PROGRESS);
+    EXPECT_EQ(does(0, FOLLOW_DO_CREDIT)->bytes, QUARTER);
+}
+
+TEST(what_is_thrown_away_is_credited_too)
+{
+    a_replica();
+    resumes();
+    gets_txid(105);
+    gets((struct record_header){.first_txid = 106, .last_txid = 106}, QUARTER);
+    EXPECT_EQ(does(0, FOLLOW_DO_CREDIT)->bytes, QUARTER + 10);
+}
+
+TEST(a_new_connection_is_not_credited_for_what_the_old_one_brought)
+{
+    a_replica();
+    resumes();
+    gets((struct record_header){.first_txid = 101,
+                                .last_txid = 101,
+                                .previous = {EPOCH, 100, 0xaaaa}},
+         2 * QUARTER);
+    happens(FOLLOW_LOST);
+    view.consumed_bytes = 2 * QUARTER;
+    happens(FOLLOW_PROGRESS);
+    does_nothing();
+}
+
+/* ---- trouble ---------------------------------------------------------------- */
+
+TEST(when_the_engine_stops_it_is_restarted_and_the_primary_asked)
+{
+    a_replica();
+    resumes();
+    gets_txid(101);
+    view.stopped = true;
+    view.consumed_bytes = 10;
+    happens(FOLLOW_PROGRESS);
+    does(0, FOLLOW_DO_RESTART);
+    EXPECT_EQ(does(1, FOLLOW_DO_RESYNC)->reason, BODY_STOPPED);
+    resumes();
+    happens(FOLLOW_PROGRESS); /* an old view: RESTART is in the queue yet */
+    does_nothing();
+    EXPECT_EQ(follow.state, FOLLOW_STREAMING);
+    gets_txid(101);
+    view.consumed_bytes = 20; /* consumed after the restart, and stopped */
+    happens(FOLLOW_PROGRESS);
+    does(0, FOLLOW_DO_RESTART);
+    EXPECT_EQ(follow.state, FOLLOW_RESTING);
+}
+
+TEST(the_second_failure_waits_and_each_one_after_it_twice_as_long)
+{
+    a_replica();
+    resumes();
+    gets_txid(105);
+    does(0, FOLLOW_DO_RESYNC);
+    for (uint64_t rest_s = 1; rest_s <= 32; rest_s *= 2) {
+        resumes();
+        gets_txid(105);
+        does_nothing();
+        now_ns += rest_s * NS_PER_S - 1;
+        happens(FOLLOW_TICK);
+        does_nothing();
+        now_ns += 1;
+        happens(FOLLOW_TICK);
+        does(0, FOLLOW_DO_RESYNC);
+    }
+    resumes();
+    now_ns += 3 * FOLLOW_REST_MAX_NS; /* all went well for a while */
+    gets_txid(105);
+    does(0, FOLLOW_DO_RESYNC);
+}
+
+TEST(a_dropped_database_hears_nothing_more)
+{
+    a_replica();
+    resumes();
+    happens(FOLLOW_DROP);
+    does(0, FOLLOW_DO_DROP);
+    gets_txid(101);
+    does_nothing();
+    happens(FOLLOW_LOST);
+    does_nothing();
+}
