@@ -13,17 +13,17 @@
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define LINE_MAX_BYTES 1024
 #define LINES_KEPT 32
 
 static atomic_int least = LOGGER_INFO;
 static pthread_mutex_t ring_lock = PTHREAD_MUTEX_INITIALIZER;
-static char ring[LINES_KEPT][LINE_MAX_BYTES];
+static char ring[LINES_KEPT][LOGGER_LINE_BYTES];
 static unsigned ring_next;
 
 void logger_set_level(enum logger_level level)
@@ -41,16 +41,15 @@ static size_t line_start(char *line, enum logger_level level, const char *event)
 
     gmtime_r(&seconds, &utc);
     strftime(date, sizeof date, "%Y-%m-%dT%H:%M:%S", &utc);
-    return (size_t)snprintf(line, LINE_MAX_BYTES,
-                            "ts=%s.%03uZ level=%s event=%s", date,
-                            (unsigned)(now / NS_PER_MS % 1000), names[level],
-                            event);
+    return (size_t)snprintf(
+        line, LOGGER_LINE_BYTES, "ts=%s.%03uZ level=%s event=%s", date,
+        (unsigned)(now / NS_PER_MS % 1000), names[level], event);
 }
 
 static void line_keep(const char *line)
 {
     pthread_mutex_lock(&ring_lock);
-    snprintf(ring[ring_next++ % LINES_KEPT], LINE_MAX_BYTES, "%s", line);
+    snprintf(ring[ring_next++ % LINES_KEPT], LOGGER_LINE_BYTES, "%s", line);
     pthread_mutex_unlock(&ring_lock);
 }
 
@@ -58,8 +57,8 @@ static void line_write(char *line, size_t used)
 {
     ssize_t ignored;
 
-    if (used > LINE_MAX_BYTES - 2)
-        used = LINE_MAX_BYTES - 2;
+    if (used > LOGGER_LINE_BYTES - 2)
+        used = LOGGER_LINE_BYTES - 2;
     line[used] = '\0';
     line_keep(line);
     line[used] = '\n';
@@ -70,7 +69,7 @@ static void line_write(char *line, size_t used)
 void logger_write(enum logger_level level, const char *event,
                   const char *format, ...)
 {
-    char line[LINE_MAX_BYTES];
+    char line[LOGGER_LINE_BYTES];
     va_list arguments;
     size_t used;
 
@@ -87,23 +86,35 @@ void logger_write(enum logger_level level, const char *event,
     line_write(line, used);
 }
 
+static bool is_control(char c)
+{
+    return (unsigned char)c < ' ' || c == 127;
+}
+
+static bool is_plain(const char *text)
+{
+    const char *at = text;
+
+    while (*at != '\0' && !is_control(*at) && strchr(" \"\\=", *at) == NULL)
+        at++;
+    return *at == '\0' && at != text;
+}
+
 const char *logger_quote(const char *text)
 {
     static _Thread_local char buffers[4][512];
     static _Thread_local unsigned next;
     char *out = buffers[next++ % 4], *at = out;
 
-    if (*text != '\0' && strcspn(text, " \"\\=\t\r\n") == strlen(text)) {
+    if (is_plain(text)) {
         snprintf(out, sizeof buffers[0], "%s", text);
         return out;
     }
     *at++ = '"';
     for (; *text != '\0' && at < out + sizeof buffers[0] - 4; text++) {
-        unsigned char c = (unsigned char)*text;
-
-        if (c == '"' || c == '\\')
+        if (*text == '"' || *text == '\\')
             *at++ = '\\';
-        *at++ = c < ' ' ? ' ' : (char)c;
+        *at++ = is_control(*text) ? ' ' : *text;
     }
     *at++ = '"';
     *at = '\0';

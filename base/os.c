@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* base/os.c - thin wrappers: retry EINTR, continue short calls, name the site. */
+/* base/os.c - thin wrappers: EINTR and short calls are ours, sites named. */
 #include "base/os.h"
 
 #include "base/assert.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -175,9 +176,12 @@ int os_ftruncate(const struct os_file *file, uint64_t size, enum site site)
 
 int os_size(const struct os_file *file, uint64_t *ret_size, enum site site)
 {
+    int fault = site_fault(site);
     struct stat status;
 
     ASSERT(file->open);
+    if (fault != 0)
+        return site_fail(site, NULL, fault);
     if (fstat(file->fd, &status) != 0)
         return site_fail(site, NULL, errno);
     *ret_size = (uint64_t)status.st_size;
@@ -243,10 +247,24 @@ static int replace_write(int dirfd, const char *temporary, const void *bytes,
     return rc;
 }
 
+/* Makes durable which file path names now. */
+static int parent_sync(int dirfd, const char *path, enum site site)
+{
+    const char *slash = strrchr(path, '/');
+    char parent[PATH_MAX];
+
+    if (slash == NULL)
+        return os_sync_dir(dirfd, ".", site);
+    if (slash == path)
+        return os_sync_dir(dirfd, "/", site);
+    snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
+    return os_sync_dir(dirfd, parent, site);
+}
+
 int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
                enum site site)
 {
-    char temporary[4096], parent[4096], *slash;
+    char temporary[PATH_MAX];
     int rc;
 
     if (snprintf(temporary, sizeof temporary, "%s.new", path) >=
@@ -255,13 +273,11 @@ int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
     rc = replace_write(dirfd, temporary, bytes, size, site);
     if (rc == 0)
         rc = os_rename(dirfd, temporary, path, site);
-    if (rc < 0)
+    if (rc < 0) {
+        unlinkat(dirfd, temporary, 0); /* a full disk wants its bytes back */
         return rc;
-    snprintf(parent, sizeof parent, "%s", path);
-    slash = strrchr(parent, '/');
-    if (slash != NULL)
-        *slash = '\0';
-    return os_sync_dir(dirfd, slash == NULL ? "." : parent, site);
+    }
+    return parent_sync(dirfd, path, site);
 }
 
 int os_alloc(void *ret_pointer, size_t size, enum site site)

@@ -43,12 +43,16 @@ int os_pread_full(const struct os_file *file, void *ret_bytes, size_t size,
 int os_pwrite(const struct os_file *file, const void *bytes, size_t size,
               uint64_t offset, enum site site);
 
-/* Writes all parts, one after the other, at offset; parts are consumed. */
+/* Writes all parts, one after the other, at offset. The array is used up:
+ * what its elements are afterwards is undefined. */
 int os_pwritev(const struct os_file *file, struct iovec *parts, int count,
                uint64_t offset, enum site site);
 
+/* Data durable; fsync: times and mode too. */
 int os_fdatasync(const struct os_file *file, enum site site);
 int os_fsync(const struct os_file *file, enum site site);
+
+/* Cuts or extends (with a hole) to size bytes. */
 int os_ftruncate(const struct os_file *file, uint64_t size, enum site site);
 
 /* Size in bytes of an open file. */
@@ -65,7 +69,9 @@ int os_sync_dir(int dirfd, const char *path, enum site site);
 
 /*
  * Replaces path by bytes so that after a power cut either the old or the new
- * content is there, whole: temporary file, fsync, rename, fsync of directory.
+ * content is there, whole: temporary file path.new, fsync, rename, fsync of
+ * the directory. An error before the rename leaves the old content and no
+ * temporary file; after it the new content is there, but maybe not durable.
  */
 int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
                enum site site);

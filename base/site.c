@@ -54,8 +54,7 @@ const char *site_failure(void)
     char reason[80];
 
     snprintf(last.text, sizeof last.text, "%s: %s%s%s", site_name(last.site),
-             last.what, between,
-             strerror_r(last.error, reason, sizeof reason));
+             last.what, between, strerror_r(last.error, reason, sizeof reason));
     return last.text;
 }
 
@@ -117,7 +116,11 @@ static void fault_parse(void)
 
     if (all == NULL)
         return;
-    snprintf(copy, sizeof copy, "%s", all);
+    if (snprintf(copy, sizeof copy, "%s", all) >= (int)sizeof copy) {
+        fprintf(stderr, "TIDEMARK_FAULT: longer than %zu bytes\n",
+                sizeof copy - 1);
+        exit(2);
+    }
     while ((one = strsep(&rest, ",")) != NULL)
         if (*one != '\0')
             fault_parse_one(one);
