@@ -453,14 +453,13 @@ static int segment_find(struct walindex *index, uint32_t segment, pgno_t pgno,
 int walindex_find(struct walindex *index, pgno_t pgno, uint32_t minimum,
                   uint32_t maximum, uint32_t *ret_frame)
 {
-    uint32_t frame = 0, first, above;
+    uint32_t frame = 0, segment = slots_segment(maximum) + 1;
 
     ASSERT(pgno != 0);
-    first = minimum < maximum ? slots_segment(minimum + 1) : 0;
-    above = minimum < maximum ? slots_segment(maximum) + 1 : 0;
     /* From the newest segment down: the first that knows the page wins. */
-    while (frame == 0 && above > first) {
-        int rc = segment_find(index, --above, pgno, minimum, maximum, &frame);
+    while (frame == 0 && minimum < maximum &&
+           segment > slots_segment(minimum + 1)) {
+        int rc = segment_find(index, --segment, pgno, minimum, maximum, &frame);
 
         if (rc < 0)
             return rc;

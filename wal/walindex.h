@@ -44,11 +44,9 @@
  * by whole segments, one byte written at the end of each 4096, and only
  * under WRITE.
  *
- * The memory is shared with every SQLite process that has the database open;
- * all access to it is by atomics, and a paragraph in walindex.c says why each
- * lock-free read is safe. Who writes must hold WAL_WRITE (byte 120). The file
- * descriptor given to walindex_open is only borrowed. One thread at a time
- * per struct walindex; several maps of one file may exist.
+ * All access is by atomics; walindex.c says why each lock-free read is safe.
+ * Who writes must hold WAL_WRITE (byte 120). One thread at a time per struct
+ * walindex; several maps of one file may exist, also in one process.
  */
 #ifndef TIDEMARK_WAL_WALINDEX_H
 #define TIDEMARK_WAL_WALINDEX_H
@@ -80,8 +78,12 @@ struct walindex {
     uint32_t segments_count;
 };
 
-/* Maps nothing yet. fd: an open -shm; it may be shorter than one segment.
- * writable: map for walindex_append and walindex_publish too. Always 0. */
+/*
+ * Maps nothing yet. fd: an open -shm, borrowed; it may be shorter than one
+ * segment. writable: for walindex_append and walindex_publish too; the file
+ * then grows through this descriptor, which must see the same size as SQLite
+ * does: the one opened through the mount. Always 0.
+ */
 int walindex_open(struct walindex *index, int fd, bool writable);
 
 /* Unmaps. Takes zeroed, half-built and closed alike. */

@@ -52,6 +52,24 @@ static void expect_like_list(const struct slots *slots, struct rng *rng,
     }
 }
 
+/* Places 1..last have a page and one slot each; nothing else is in there. */
+static void expect_exactly(const struct slots *slots, uint32_t last)
+{
+    static uint8_t slots_of[4097];
+    uint32_t used = 0;
+
+    memset(slots_of, 0, sizeof slots_of);
+    for (size_t i = 0; i < 8192; i++)
+        if (slots->places[i] != 0) {
+            EXPECT_LE(slots->places[i], last);
+            EXPECT_EQ(slots_of[slots->places[i]]++, 0);
+            used++;
+        }
+    EXPECT_EQ(used, last);
+    for (uint32_t place = 1; place <= slots->capacity; place++)
+        EXPECT_EQ(slots->pages[place - 1] != 0, place <= last);
+}
+
 TEST(every_frame_lies_in_the_segment_whose_base_is_below_it)
 {
     static const uint32_t frames[] = {
@@ -81,6 +99,7 @@ TEST(a_full_table_finds_what_a_list_finds)
             struct slots slots = a_table(segment);
 
             enter(&slots, &rng, 1, slots.capacity, pages_ends[i]);
+            expect_exactly(&slots, slots.capacity);
             expect_like_list(&slots, &rng, slots.capacity, pages_ends[i]);
         }
 }
@@ -123,6 +142,7 @@ TEST(after_a_cut_the_rest_is_found_and_the_cut_is_not)
 
         enter(&slots, &rng, 1, slots.capacity, 900);
         slots_cut(&slots, slots.base + last);
+        expect_exactly(&slots, last);
         for (uint32_t place = last + 1; place <= slots.capacity; place++)
             list[place - 1] = 0;
         expect_like_list(&slots, &rng, slots.capacity, 900);
@@ -145,8 +165,7 @@ TEST(remnants_of_a_dead_writer_go_when_the_next_frame_comes)
             slots.pages[dead] = 5;
         enter(&slots, &rng, last + 1, end, 900);
         expect_like_list(&slots, &rng, end, 900);
-        for (uint32_t place = end + 1; place <= slots.capacity; place++)
-            EXPECT_EQ(slots.pages[place - 1], 0);
+        expect_exactly(&slots, end);
     }
 }
 

@@ -412,6 +412,28 @@ TEST(a_file_that_cannot_grow_is_an_error_and_can_be_tried_again)
     stock_folder_remove(&folder);
 }
 
+TEST(what_is_cleaned_up_is_gone_and_the_rest_stays)
+{
+    struct walindex index;
+    int fd = an_empty_file();
+    uint32_t frame;
+
+    a_published(&index, fd, 9);
+    for (uint32_t i = 10; i <= 4100; i++)
+        EXPECT_OK(walindex_append(&index, i, i));
+    walindex_cleanup(&index, 9);
+    for (uint32_t i = 1; i <= 4062; i++) {
+        EXPECT_OK(walindex_find(&index, i, 0, 4062, &frame));
+        EXPECT_EQ(frame, i <= 9 ? i : 0);
+    }
+    EXPECT_OK(walindex_append(&index, 10, 77));
+    EXPECT_OK(walindex_find(&index, 77, 9, 10, &frame));
+    EXPECT_EQ(frame, 10);
+    walindex_cleanup(&index, 0); /* the next first frame will clear it */
+    walindex_close(&index);
+    close(fd);
+}
+
 TEST(our_own_mistakes_are_assertions)
 {
     struct walindex index;
