@@ -59,7 +59,6 @@ int anchor_open(struct anchor *anchor, const char *path)
         sqlite3_db_config(anchor->connection, SQLITE_DBCONFIG_LOOKASIDE, NULL,
                           0, 0);
         sqlite3_wal_autocheckpoint(anchor->connection, 0);
-        sqlite3_busy_timeout(anchor->connection, 20);
         rc = anchor_run(anchor, "PRAGMA cache_size=2");
     }
     if (rc == 0)

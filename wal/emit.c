@@ -4,8 +4,8 @@
  *
  * Happy path: fetch and hash every page (twice when they do not fit in one
  * part: the sum after must be in each part) -> encode -> append -> hashes ->
- * position -> tail -> wake. A failing append leaves no part behind: the log
- * is cut at the position, and the caller tries again later.
+ * position -> tail -> wake. After a failing append the log drops the parts it
+ * has, and the caller tries again later.
  */
 #include "wal/emit.h"
 
@@ -161,12 +161,8 @@ static int emission_write(struct emission *emission)
 
     for (uint32_t part = 1; part <= emission->header.parts && rc == 0; part++)
         rc = emission_part(emission, part);
-    if (rc < 0) {
-        /* Parts without a last one would be replayed as nothing; cut them. */
-        emit_tail_clear(database);
-        if (log_last_txid(database->log) > database->view.position.txid)
-            (void)log_cut(database->log, database->view.position.txid);
-    }
+    if (rc < 0)
+        emit_tail_clear(database); /* parts of it; the log drops its own */
     return rc;
 }
 

@@ -316,13 +316,14 @@ void database_on_committed(struct database *database, int rc)
 
 /* ---- size, names, owner ----------------------------------------------------------- */
 
+/* We have the wal-index mapped. While that is under way the anchor's own lock
+ * (DMS) keeps SQLite's first opener, who cuts -shm to 3 bytes, away. */
 static bool is_attached(struct database *database)
 {
     bool attached;
 
     pthread_mutex_lock(&database->lock);
-    attached = database->view.state == DATABASE_ATTACHED ||
-               database->view.state == DATABASE_ATTACHING;
+    attached = database->lock_fd >= 0;
     pthread_mutex_unlock(&database->lock);
     return attached;
 }
@@ -333,10 +334,7 @@ int database_on_resize(struct database *database, enum database_file kind,
     (void)size;
     if (own)
         return 0;
-    if (kind == DATABASE_FILE_SHM && size > 0 && !is_attached(database))
-        return 0;
-    /* Whoever maps a -shm that shrinks dies of it (SIGBUS). SQLite itself
-     * cuts it to 3 bytes only as the first opener, which the anchor is. */
+    /* Whoever maps a -shm that shrinks dies of it (SIGBUS). */
     if (kind == DATABASE_FILE_SHM && is_attached(database))
         return -EBUSY;
     if (kind == DATABASE_FILE_MAIN && !is_primary(database->catalog))

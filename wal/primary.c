@@ -275,8 +275,12 @@ static void rollback_step(struct database *database, bool modified)
     if (recover_unmark_clean(database) < 0)
         notes_fails(database);
     if (!database->prepared.present && attach_is_wal(database)) {
-        attach_try(database);
-        return;
+        if (!rollback_is_open(database)) {
+            attach_try(database);
+            return;
+        }
+        /* The commit that makes it WAL is in the file, not yet committed. */
+        worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
     }
     notes_state(database, DATABASE_ROLLBACK);
     if (attach_watch(database, false) < 0)

@@ -14,13 +14,6 @@
 
 #define BEGIN_TRIES 200
 
-static bool header_is_equal(const struct walindex_header *a,
-                            const struct walindex_header *b)
-{
-    return a->change == b->change && a->max_frame == b->max_frame &&
-           memcmp(a->salt, b->salt, FRAME_SALT_BYTES) == 0;
-}
-
 static int wal_begin(struct readview *view, struct database *database)
 {
     struct walindex_header before;
@@ -32,8 +25,10 @@ static int wal_begin(struct readview *view, struct database *database)
             rc = anchor_begin(&database->anchor);
         if (rc < 0)
             return rc;
+        /* Between the two: a reset in between would show in the header. */
+        view->minimum = walindex_backfilled(&database->index);
         rc = walindex_read(&database->index, &view->header);
-        if (rc == 0 && header_is_equal(&before, &view->header))
+        if (rc == 0 && walindex_header_is_equal(&before, &view->header))
             break;
         anchor_end(&database->anchor);
         rc = -EAGAIN;
@@ -41,7 +36,6 @@ static int wal_begin(struct readview *view, struct database *database)
     if (rc < 0)
         return rc;
     view->wal = true;
-    view->minimum = walindex_backfilled(&database->index);
     if (view->minimum > view->header.max_frame)
         view->minimum = view->header.max_frame;
     return 0;

@@ -280,12 +280,12 @@ static int recover_content(struct database *database,
     bool replica = database->catalog->config.role == DATABASE_REPLICA;
     int rc = hashes_recover(database);
 
-    if (rc == 0 && !replica && found->last.parts != 0 &&
-        found->last.flags & RECORD_PREPARED)
-        rc = prepared_resolve(database, &found->last);
+    if (rc == 0 && !replica && found->prepared.parts != 0)
+        rc = prepared_resolve(database, &found->prepared);
     if (rc < 0 && rc != -EBADMSG)
         return rc;
-    if (found->last.last_txid == database->applied.txid)
+    if (found->last.parts != 0 &&
+        found->last.last_txid == database->applied.txid)
         wal_place_set(database, &found->last);
     view_set(database);
     if (rc == 0 && is_clean(database)) {

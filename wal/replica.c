@@ -239,7 +239,9 @@ static void drop(struct database *database, bool keep)
         int dirfd = database->catalog->config.data_fd;
 
         snprintf(path, sizeof path, "lost/%s.db", database->directory + 3);
-        (void)linkat(dirfd, database->backing, dirfd, path, 0);
+        if (linkat(dirfd, database->backing, dirfd, path, 0) != 0)
+            notes_event(database, DATABASE_EVENT_FAILED,
+                        "the replaced file could not be kept in lost/");
     }
     apply_free(&database->apply);
     incoming_abandon(database);

@@ -47,9 +47,12 @@ static int main_header(const struct os_file *file, uint32_t *ret_page_bytes,
         return rc;
     *ret_page_bytes = header.page_bytes;
     *ret_wal = header.wal;
-    *ret_size_pages = header.size_pages != 0
+    /* The header may say less than the file has (VACUUM cuts after the
+     * commit), never more. */
+    size /= header.page_bytes;
+    *ret_size_pages = header.size_pages != 0 && header.size_pages < size
                           ? header.size_pages
-                          : (uint32_t)(size / header.page_bytes);
+                          : (uint32_t)size;
     return 0;
 }
 
@@ -333,8 +336,7 @@ void rollback_explained(struct database *database)
         database->explained = (struct meta_fingerprint){0};
 }
 
-/* A transaction is under way: its own FSYNC or commit will explain it. */
-static bool transaction_is_open(struct database *database)
+bool rollback_is_open(struct database *database)
 {
     struct os_file journal = {0};
     char path[DATABASE_NAME_MAX + 32];
@@ -363,7 +365,7 @@ void rollback_check(struct database *database)
     struct meta_fingerprint now;
 
     if (database->prepared.present || database->needs_reread ||
-        transaction_is_open(database))
+        rollback_is_open(database))
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,
                               database->backing, &now) < 0 ||

@@ -28,6 +28,10 @@ struct note *rollback_collect(struct database *database,
 int rollback_resolve(struct database *database, const struct note *note);
 int rollback_changes(struct database *database, const struct note *note);
 
+/* Worker: a transaction is under way, as far as the journal tells; its own
+ * FSYNC or commit operation will explain what is in the file. */
+bool rollback_is_open(struct database *database);
+
 /* Worker: looks whether the file changed without a journal telling; sets
  * needs_reread. */
 void rollback_check(struct database *database);

@@ -1,0 +1,328 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node/node.c - see node.h: the order of life.
+ *
+ *   lock data -> catalog_open (recovery) -> mount -> workers -> connections
+ *   -> control socket -> ready ... signal -> waits end -> connections close
+ *   -> catalog_stop (the mount still answers the anchors) -> unmount -> unlock
+ *
+ * Main thread = loop thread. What fails on the way up takes the same way down.
+ */
+#include "node/node.h"
+
+#include "base/lockfile.h"
+#include "base/thread.h"
+#include "node/events.h"
+#include "node/node_state.h"
+#include "node/version.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* ---- from other threads to the loop ----------------------------------------- */
+
+static void on_wake(void *context)
+{
+    struct node *node = context;
+
+    uv_async_send(&node->async);
+}
+
+static void on_async(uv_async_t *async)
+{
+    struct node *node = CONTAINER_OF(async, struct node, async);
+
+    catalog_dispatch(node->catalog);
+    node_passed(node);
+}
+
+static void on_changed(void *context, struct database *database)
+{
+    struct node *node = context;
+
+    waits_changed(&node->waits, database);
+    node_links_changed(node, database);
+}
+
+/* ---- data directory ------------------------------------------------------------ */
+
+static int data_open(struct node *node)
+{
+    const char *path = node->config->data;
+    int rc = os_mkdir(AT_FDCWD, path, 0750, SITE_NODE_DATA);
+
+    if (rc == 0)
+        rc = os_open(&node->data, AT_FDCWD, path, O_RDONLY | O_DIRECTORY, 0,
+                     SITE_NODE_DATA);
+    if (rc < 0) {
+        log_error("node.data", "reason=%s", logger_quote(site_failure()));
+        return rc;
+    }
+    rc = lockfile_take(&node->lock, node->data.fd, "lock");
+    if (rc == -EWOULDBLOCK)
+        log_error("node.data", "path=%s reason=%s", logger_quote(path),
+                  logger_quote("another tidemark runs on this data directory; "
+                               "stop it first"));
+    else if (rc < 0)
+        log_error("node.data", "reason=%s", logger_quote(site_failure()));
+    return rc;
+}
+
+/* Thousands of databases need thousands of descriptors. */
+static void limits_raise(void)
+{
+    struct rlimit limit;
+
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return;
+    if (limit.rlim_max < 1048576 && geteuid() == 0)
+        limit.rlim_max = 1048576;
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+/* ---- engine and mount ------------------------------------------------------------ */
+
+static int engine_open(struct node *node)
+{
+    const struct config *config = node->config;
+    struct catalog_config catalog = {
+        .data_fd = node->data.fd,
+        .mount_path = config->mount,
+        .role = node->is_primary ? DATABASE_PRIMARY : DATABASE_REPLICA,
+        .writes_readonly = config_writes_readonly(config),
+        .log_retain_bytes = config->log.retain_bytes,
+        .context = node,
+        .on_wake = on_wake,
+        .on_changed = on_changed,
+        .on_event = events_log,
+    };
+    int rc = catalog_open(&node->catalog, &catalog);
+
+    if (rc < 0)
+        log_error("node.engine", "reason=%s", logger_quote(site_failure()));
+    return rc;
+}
+
+static bool allows_other(const struct config *config)
+{
+    if (config->fuse.allow_other == CONFIG_AUTO)
+        return geteuid() == 0;
+    return config->fuse.allow_other == CONFIG_ON;
+}
+
+static int mount_up(struct node *node)
+{
+    static const enum mount_mode modes[] = {
+        [CONFIG_FUSE_AUTO] = MOUNT_AUTO,
+        [CONFIG_FUSE_PASSTHROUGH] = MOUNT_PASSTHROUGH,
+        [CONFIG_FUSE_CLASSIC] = MOUNT_CLASSIC,
+    };
+    const struct config *config = node->config;
+    char text[MOUNT_ERROR_BYTES];
+    struct mount_config mount = {
+        .mount_path = config->mount,
+        .catalog = node->catalog,
+        .mode = modes[config->fuse.mode],
+        .allow_other = allows_other(config),
+        .uid = config->fuse.uid < 0 ? MOUNT_KEEP_OWNER
+                                    : (uint32_t)config->fuse.uid,
+        .gid = config->fuse.gid < 0 ? MOUNT_KEEP_OWNER
+                                    : (uint32_t)config->fuse.gid,
+    };
+    int rc = os_open(&node->files, node->data.fd, "files",
+                     O_RDONLY | O_DIRECTORY, 0, SITE_NODE_DATA);
+
+    if (rc < 0)
+        return rc;
+    mount.files_fd = node->files.fd;
+    node_mount_hooks(node, &mount.hooks);
+    rc = mount_open(&node->mount, &mount, text);
+    if (rc < 0) {
+        log_error("node.mount", "reason=%s", logger_quote(text));
+        return rc;
+    }
+    rc = mount_start(node->mount);
+    if (rc == 0)
+        rc = catalog_start(node->catalog, mount_is_passthrough(node->mount));
+    if (rc < 0)
+        log_error("node.mount", "reason=%s", logger_quote(site_failure()));
+    return rc;
+}
+
+/* ---- stopping ------------------------------------------------------------------------ */
+
+static void on_links_closed(struct node *node)
+{
+    waits_close(&node->waits);
+    doorway_close(&node->doorway);
+    uv_close((uv_handle_t *)&node->async, NULL);
+    for (size_t i = 0; i < ARRAY_LENGTH(node->signals); i++)
+        uv_close((uv_handle_t *)&node->signals[i], NULL);
+}
+
+static void on_control_closed(struct control *control)
+{
+    struct node *node = CONTAINER_OF(control, struct node, control);
+
+    node_links_close(node, on_links_closed);
+}
+
+static void node_stop(struct node *node)
+{
+    if (node->stopping)
+        return;
+    node->stopping = true;
+    control_close(&node->control, on_control_closed);
+}
+
+static void on_signal(uv_signal_t *signal, int number)
+{
+    struct node *node = signal->data;
+
+    log_info("node.stopping", "signal=%s", strsignal(number));
+    node_stop(node);
+}
+
+/* ---- the way up -------------------------------------------------------------------------- */
+
+static int signals_open(struct node *node)
+{
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    int rc = 0;
+
+    signal(SIGPIPE, SIG_IGN);
+    for (size_t i = 0; i < ARRAY_LENGTH(node->signals); i++) {
+        uv_signal_init(&node->loop, &node->signals[i]);
+        node->signals[i].data = node;
+        if (rc == 0)
+            rc = uv_signal_start(&node->signals[i], on_signal, numbers[i]);
+    }
+    return rc;
+}
+
+static int loop_open(struct node *node)
+{
+    int rc = uv_loop_init(&node->loop);
+
+    if (rc < 0)
+        return rc;
+    rc = uv_async_init(&node->loop, &node->async, on_async);
+    if (rc == 0)
+        rc = signals_open(node);
+    return rc;
+}
+
+static int control_up(struct node *node)
+{
+    struct control_handlers handlers;
+    char path[256];
+    int rc;
+
+    node_control_handlers(node, &handlers);
+    snprintf(path, sizeof path, "%s/%s", node->config->data,
+             CONTROL_SOCKET_NAME);
+    rc = control_open(&node->control, &node->loop, path, &handlers);
+    if (rc < 0)
+        log_error("node.control", "socket=%s reason=%s", logger_quote(path),
+                  logger_quote(uv_strerror(rc)));
+    return rc;
+}
+
+static int node_up(struct node *node)
+{
+    int rc = data_open(node);
+
+    if (rc == 0)
+        rc = loop_open(node);
+    if (rc < 0)
+        return rc;
+    node->loop_open = true;
+    rc = engine_open(node);
+    if (rc < 0)
+        return rc;
+    waits_open(&node->waits, &node->loop, node->catalog);
+    rc = doorway_open(&node->doorway, &node->loop, &node->waits);
+    if (rc == 0)
+        rc = mount_up(node);
+    if (rc == 0)
+        rc = node_links_open(node);
+    if (rc == 0)
+        rc = control_up(node);
+    return rc;
+}
+
+static void node_down(struct node *node)
+{
+    if (node->catalog != NULL)
+        catalog_stop(node->catalog);
+    if (node->mount != NULL) {
+        if (mount_stop(node->mount) == -EBUSY)
+            log_warn("node.unmount", "reason=%s",
+                     logger_quote("programs still have files open in the "
+                                  "mount; they get errors from now on"));
+        mount_close(node->mount);
+    }
+    catalog_close(node->catalog);
+    if (node->loop_open) {
+        int rc = uv_loop_close(&node->loop);
+
+        ASSERT(rc == 0 || node->failed);
+    }
+    os_close(&node->files);
+    lockfile_release(&node->lock);
+    os_close(&node->data);
+}
+
+static void ready_say(struct node *node)
+{
+    char advertise[ADDRESS_TEXT_BYTES];
+
+    address_format(&node->config->node.advertise, advertise);
+    log_info("node.ready",
+             "version=%s role=%s mode=%s mount=%s data=%s advertise=%s "
+             "epoch=%llu mode_reason=%s",
+             VERSION_TEXT, node->is_primary ? "primary" : "replica",
+             mount_is_passthrough(node->mount) ? "passthrough" : "classic",
+             logger_quote(node->config->mount),
+             logger_quote(node->config->data), advertise,
+             (unsigned long long)epoch_number(catalog_epoch(node->catalog)),
+             logger_quote(mount_mode_reason(node->mount)));
+}
+
+int node_run(const struct config *config)
+{
+    struct node *node = calloc(1, sizeof *node);
+    int rc;
+
+    if (node == NULL)
+        return -ENOMEM;
+    thread_register(THREAD_LOOP, "tidemark");
+    node->config = config;
+    node->is_primary = config_is_primary(config);
+    node->started_ns = clock_now_ns();
+    pthread_mutex_init(&node->lock_passed, NULL);
+    list_init(&node->passed);
+    limits_raise();
+    umask(0); /* modes are what applications ask for */
+    rc = node_up(node);
+    node->failed = rc < 0;
+    if (rc == 0) {
+        ready_say(node);
+        uv_run(&node->loop, UV_RUN_DEFAULT);
+    }
+    node_down(node);
+    if (rc == 0)
+        log_info("node.stopped", "data=%s", logger_quote(config->data));
+    pthread_mutex_destroy(&node->lock_passed);
+    free(node);
+    thread_unregister();
+    return rc;
+}

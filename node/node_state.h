@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node/node_state.h - inside one node: what node.c, node_hooks.c,
+ * node_links.c and node_status.c share. Loop thread only, but where said.
+ */
+#ifndef TIDEMARK_NODE_NODE_STATE_H
+#define TIDEMARK_NODE_NODE_STATE_H
+
+#include "base/clock.h"
+#include "base/lockfile.h"
+#include "base/logger.h"
+#include "base/os.h"
+#include "fuse/mount.h"
+#include "node/config.h"
+#include "node/control.h"
+#include "node/doorway.h"
+#include "node/status.h"
+#include "node/waits.h"
+#include "wal/database.h"
+
+#include <uv.h>
+
+struct node {
+    const struct config *config;
+    bool is_primary;
+    bool stopping;
+    bool failed; /* the way up ended early */
+    bool loop_open;
+    uint64_t started_ns;
+    struct os_file data;
+    struct os_file files;
+    struct lockfile lock;
+    uv_loop_t loop;
+    uv_async_t async; /* any thread: run catalog_dispatch() */
+    uv_signal_t signals[3];
+    struct catalog *catalog;
+    struct mount *mount;
+    struct waits waits;
+    struct doorway doorway;
+    struct control control;
+    pthread_mutex_t lock_passed;
+    struct list passed; /* [lock_passed] forced passes that are done */
+    void (*on_links_closed)(struct node *node);
+};
+
+/* node_links.c: connections to other nodes. */
+int node_links_open(struct node *node);
+void node_links_close(struct node *node,
+                      void (*on_closed)(struct node *node));
+void node_links_changed(struct node *node, struct database *database);
+
+/* What the links know, for status. Any thread. */
+void node_links_facts(struct node *node, struct status_node *facts);
+void node_links_database(struct node *node, struct database *database,
+                         struct status_database *facts);
+int node_links_replicas(struct node *node, json_t *status);
+int64_t node_lag_ms(struct node *node);
+
+/* node_hooks.c: answers the tokens whose pass is done. Loop. */
+void node_passed(struct node *node);
+
+/* node_hooks.c: what mount and control socket ask. */
+void node_mount_hooks(struct node *node, struct mount_hooks *ret_hooks);
+void node_control_handlers(struct node *node,
+                           struct control_handlers *ret_handlers);
+
+/* node_status.c: the object of docs/status.md; NULL: out of memory. */
+json_t *node_status(struct node *node);
+
+#endif
