@@ -59,6 +59,8 @@ void follow_init(struct follow *follow, const struct lineage *lineage,
         .lineage = *lineage,
         .epoch = view->epoch,
         .next = cursor_after(view->received_txid),
+        .sum = view->position.sum,
+        .sum_known = view->received_txid == view->position.txid,
         .offered = view->consumed_bytes,
         .offered_before = view->consumed_bytes,
     };
@@ -114,15 +116,14 @@ static struct follow_action *act(struct step *step,
 void follow_tell(const struct follow *follow, const struct follow_view *view,
                  struct body_database *ret_database)
 {
-    txid_t received = view->received_txid;
+    txid_t received = follow->next.txid - 1;
 
     ret_database->position = (struct position){0};
     ret_database->received_txid = 0;
     ret_database->durable_txid = 0;
-    if (view->copying || follow_is_copying(follow))
+    if (view->copying || follow_is_copying(follow) || follow->astray)
         return;
-    if (received < view->position.txid)
-        received = view->position.txid;
+    ASSERT(view->position.txid <= received); /* we offered all there is */
     ret_database->position = view->position;
     ret_database->received_txid = received;
     ret_database->durable_txid = view->durable_txid < received
@@ -214,8 +215,10 @@ static void resync(struct step *step)
 
 static void abandon_copy(struct step *step)
 {
-    if (follow_is_copying(step->follow))
-        act(step, FOLLOW_DO_ABANDON);
+    if (!follow_is_copying(step->follow))
+        return;
+    act(step, FOLLOW_DO_ABANDON);
+    step->follow->astray = true;
 }
 
 static void wrong(struct step *step, enum body_reason reason)
@@ -224,6 +227,8 @@ static void wrong(struct step *step, enum body_reason reason)
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
+    if (reason == BODY_SUM || reason == BODY_STOPPED)
+        follow->astray = true;
     if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
         follow->failures = 0;
     follow->failed_ns = now;
@@ -261,17 +266,15 @@ static void restart(struct step *step)
 static void open_resume(struct step *step)
 {
     const struct position *from = &step->event->open->position;
-    const struct follow_view *view = &step->event->view;
     struct follow *follow = step->follow;
 
-    if (from->txid > view->received_txid && from->txid > view->position.txid) {
+    if (follow->astray || from->txid != follow->next.txid - 1) {
         wrong(step, BODY_GAP);
         return;
     }
+    /* A record of which we have some parts, or the PREPARED, comes again. */
     follow->next = cursor_after(from->txid);
     follow->record_epoch = from->epoch;
-    follow->sum_known = from->txid == view->position.txid;
-    follow->sum = view->position.sum;
     act(step, FOLLOW_DO_HISTORY);
     move(follow, FOLLOW_STREAMING);
 }
@@ -291,6 +294,7 @@ static void open_snapshot(struct step *step)
     follow->sum_known = true;
     follow->sum = open->position.sum;
     follow->page_bytes = open->page_bytes;
+    follow->astray = false;
     follow->begun_at = follow->offered;
     act(step, FOLLOW_DO_BEGIN);
     act(step, FOLLOW_DO_HISTORY);

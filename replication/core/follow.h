@@ -116,9 +116,10 @@ struct follow {
     uint32_t serial; /* of the OPEN we follow; 0: none on this connection */
     epoch_t epoch;   /* newest heard of, in OPENs and records */
     epoch_t record_epoch;  /* of the newest record taken: never goes back */
-    struct cursor next;    /* record to come */
+    struct cursor next;    /* record to come; all before it was offered */
     uint64_t sum;          /* after the record before it ... */
     bool sum_known;        /* ... if we know it */
+    bool astray;           /* refused, or a copy abandoned: only a copy helps */
     uint32_t page_bytes;   /* of the copy under way */
     struct position end;   /* REDOING: the copy is exact from here on */
     struct body_ack acked; /* last ACK sent under this serial */
@@ -150,8 +151,13 @@ void follow_step(struct follow *follow, const struct follow_event *event,
 
 /*
  * What to tell the primary that we have, in DATABASE and RESYNC: position,
- * received and durable TXID of ret_database, the rest is left alone. A copy
- * that is not in place counts as nothing.
+ * received and durable TXID of ret_database, the rest is left alone.
+ *
+ * Received is what was offered, also if the engine has not taken it yet: it
+ * will, before anything that is offered later. Telling less would be unsafe:
+ * should a new primary go on from there differently, the rest of the queue
+ * would be applied all the same. A copy that is not in place, or content
+ * that was found wrong, counts as nothing.
  */
 void follow_tell(const struct follow *follow, const struct follow_view *view,
                  struct body_database *ret_database);

@@ -345,17 +345,45 @@ TEST(an_ack_says_received_durable_and_applied_and_is_not_repeated)
     does_nothing();
 }
 
-TEST(we_never_ack_more_than_this_connection_brought)
+TEST(what_was_offered_is_ours_even_if_the_engine_has_not_taken_it_yet)
+{
+    struct body_database told;
+
+    a_replica();
+    resumes();
+    gets_txid(101);
+    gets_txid(102);
+    happens(FOLLOW_LOST);
+    follow_tell(&follow, &view, &told);
+    EXPECT_EQ(told.position.txid, 100);
+    EXPECT_EQ(told.received_txid, 102);
+    is_opened(BODY_RESUME, (struct position){EPOCH, 102, 0});
+    gets_txid(103); /* its previous sum is checked against 102's */
+    does(0, FOLLOW_DO_OFFER);
+}
+
+TEST(a_resume_from_anywhere_but_where_we_are_is_not_followed)
 {
     a_replica();
-    /* Told 98 when it connected; 99 and 100 were still in the queue then. */
     is_opened(BODY_RESUME, (struct position){EPOCH, 98, 98});
-    EXPECT_EQ(actions.count, 1); /* no ack */
-    gets_txid(99);
-    does(0, FOLLOW_DO_OFFER); /* the engine knows what it has */
-    gets_txid(100);
-    happens(FOLLOW_PROGRESS);
-    EXPECT_EQ(does(0, FOLLOW_DO_ACK)->ack.received_txid, 100);
+    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_GAP);
+}
+
+TEST(parts_of_a_record_that_was_cut_off_come_again)
+{
+    struct record_header part = {.first_txid = 101,
+                                 .last_txid = 101,
+                                 .previous = {EPOCH, 100, 0xaaaa},
+                                 .part = 1,
+                                 .parts = 2};
+
+    a_replica();
+    resumes();
+    gets(part, 10);
+    happens(FOLLOW_LOST);
+    resumes();
+    gets(part, 10);
+    does(0, FOLLOW_DO_OFFER);
 }
 
 TEST(credit_is_given_back_when_consumed_in_quarters_of_the_window)
@@ -400,8 +428,10 @@ TEST(a_new_connection_is_not_credited_for_what_the_old_one_brought)
 
 /* ---- trouble ---------------------------------------------------------------- */
 
-TEST(when_the_engine_stops_it_is_restarted_and_the_primary_asked)
+TEST(when_the_engine_stops_it_is_restarted_and_only_a_copy_helps)
 {
+    struct body_database told;
+
     a_replica();
     resumes();
     gets_txid(101);
@@ -410,14 +440,27 @@ TEST(when_the_engine_stops_it_is_restarted_and_the_primary_asked)
     happens(FOLLOW_PROGRESS);
     does(0, FOLLOW_DO_RESTART);
     EXPECT_EQ(does(1, FOLLOW_DO_RESYNC)->reason, BODY_STOPPED);
+    follow_tell(&follow, &view, &told);
+    EXPECT_EQ(told.position.txid, 0);
+    resumes(); /* whatever the primary thinks */
+    EXPECT_EQ(follow.state, FOLLOW_RESTING);
+}
+
+TEST(a_view_from_before_the_restart_does_not_stop_it_again)
+{
+    a_replica();
     resumes();
-    happens(FOLLOW_PROGRESS); /* an old view: RESTART is in the queue yet */
+    view.stopped = true;
+    happens(FOLLOW_PROGRESS);
+    is_opened(BODY_SNAPSHOT, (struct position){EPOCH, 100, 100});
+    gets_pages(10);
+    happens(FOLLOW_PROGRESS); /* RESTART is in the queue yet */
     does_nothing();
-    EXPECT_EQ(follow.state, FOLLOW_STREAMING);
-    gets_txid(101);
-    view.consumed_bytes = 20; /* consumed after the restart, and stopped */
+    EXPECT_EQ(follow.state, FOLLOW_COPYING);
+    view.consumed_bytes = 10; /* consumed after the restart, and stopped */
     happens(FOLLOW_PROGRESS);
     does(0, FOLLOW_DO_RESTART);
+    does(1, FOLLOW_DO_ABANDON);
     EXPECT_EQ(follow.state, FOLLOW_RESTING);
 }
 
