@@ -139,6 +139,9 @@ struct database_view {
     struct position position; /* captured on a primary, applied on a replica */
     txid_t received_txid;     /* replica: in the log; primary: == position */
     txid_t durable_txid;      /* in the log and synced */
+    uint64_t consumed_bytes;  /* replica: of all ever offered (records and
+                                 chunks), taken from the queue; never falls */
+    bool copying;             /* replica: a copy is built, not in place yet */
     txid_t first_log_txid;    /* oldest TXID in the log; 0: none */
     uint64_t log_bytes;
     uint32_t page_bytes; /* 0: no content yet */

@@ -199,6 +199,8 @@ struct database {
     struct list timer_link; /* in worker->timers */
     uint64_t timer_ns;
     struct list held;         /* replica: notes behind a hold */
+    uint64_t consumed;        /* replica: bytes offered and dealt with, not
+                                 shown in the view yet */
     bool behind;              /* replica: the log holds more than is applied */
     struct position applied;  /* replica: applied, perhaps not published */
     struct record_header applied_header; /* replica: of the record there */

@@ -132,10 +132,15 @@ static void post_blob(struct database *database, enum note_kind kind,
 {
     struct note *note = note_new(kind);
 
-    if (note == NULL)
+    if (note == NULL) {
+        /* Lost: the next record shows the hole and is refused. */
+        pthread_mutex_lock(&database->lock);
+        database->view.consumed_bytes += blob->size;
+        pthread_mutex_unlock(&database->lock);
         blob_unref(blob);
-    else
+    } else {
         note->blob = blob;
+    }
     notes_post(database, note);
 }
 

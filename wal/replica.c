@@ -680,6 +680,24 @@ static void idle_check(struct database *database)
         replica_detach(database);
 }
 
+/*
+ * Only now, with all its effects in the view, is what was offered consumed:
+ * the loop takes a view to be about what was offered iff it was consumed.
+ */
+static void consumed_show(struct database *database)
+{
+    bool copying = database->incoming.active;
+
+    if (database->consumed == 0 && copying == database->view.copying)
+        return;
+    pthread_mutex_lock(&database->lock);
+    database->view.consumed_bytes += database->consumed;
+    database->view.copying = copying;
+    pthread_mutex_unlock(&database->lock);
+    database->consumed = 0;
+    notes_changed(database);
+}
+
 void replica_step(struct database *database)
 {
     struct list *link;
@@ -692,6 +710,7 @@ void replica_step(struct database *database)
     catch_up(database);
     copy_place_if_complete(database);
     publish(database);
+    consumed_show(database);
     checkpoint_if_due(database);
     sync_if_due(database);
     idle_check(database);
@@ -748,6 +767,8 @@ static bool waits_for_hold(const struct database *database,
 
 static void note_handle(struct database *database, struct note *note)
 {
+    if (note->blob != NULL)
+        database->consumed += note->blob->size;
     switch (note->kind) {
     case NOTE_OFFER:
         offer(database, note->blob);
