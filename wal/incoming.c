@@ -5,6 +5,7 @@
 #include "wal/apply.h"
 #include "wal/attach.h"
 #include "wal/notes.h"
+#include "wal/redo.h"
 #include "wal/replica.h"
 
 #include <errno.h>
@@ -122,7 +123,7 @@ int incoming_end(struct database *database, const struct position *end)
 
     incoming->end = *end;
     incoming->ended = true;
-    return replica_redo(database, incoming->position.txid + 1,
+    return redo_log(database, incoming->position.txid + 1,
                         incoming_record);
 }
 

@@ -25,6 +25,7 @@
 #include "wal/emit.h"
 #include "wal/notes.h"
 #include "wal/recover_wal.h"
+#include "wal/redo.h"
 #include "wal/replica.h"
 #include "wal/rollback.h"
 
@@ -111,7 +112,7 @@ static int hashes_recover(struct database *database)
         .size_pages = database->hashes.count,
     };
     database->hashes_saved_txid = position.txid;
-    return replica_redo(database, position.txid + 1, hash_record);
+    return redo_log(database, position.txid + 1, hash_record);
 }
 
 /* The view as the log's end has it. */
@@ -168,7 +169,7 @@ static int prepared_resolve(struct database *database,
         blob_unref(blob);
     }
     if (rc == 0)
-        rc = replica_redo(database, database->applied.txid + 1, hash_record);
+        rc = redo_log(database, database->applied.txid + 1, hash_record);
     return rc;
 }
 
@@ -221,7 +222,7 @@ static int replica_recover(struct database *database)
     if (rc == -ENOENT)
         return -EBADMSG; /* the file is gone: copy it anew */
     if (rc == 0)
-        rc = replica_redo(database, database->meta.base_txid + 1, redo_record);
+        rc = redo_log(database, database->meta.base_txid + 1, redo_record);
     if (rc == 0)
         rc = os_fsync(&database->main_file, SITE_RECOVER_WRITE);
     os_close(&database->main_file);

@@ -16,19 +16,15 @@ void replica_step(struct database *database);
 /* Answers a parked request, or keeps it in database->waiting. */
 void replica_parked(struct database *database, struct parked *parked);
 
+/* A record contradicts what we have: nothing more is applied until the
+ * primary decides anew. The first reason stays. */
+void replica_stop(struct database *database, const char *reason);
+
 /* Stopping, or nobody uses it: checkpoints and closes. */
 void replica_detach(struct database *database);
 
 /* Attaches if it is not: 0, -EAGAIN and others as attach_open(). */
 int replica_attach(struct database *database);
-
-/* What replica_redo calls for each part of each committed transaction. */
-typedef int (*replica_redo_fn)(struct database *database,
-                               const struct record *record);
-
-/* Runs through the log from txid to its end: committed transactions only, a
- * prepared one at the place of its RESOLVE. */
-int replica_redo(struct database *database, txid_t txid, replica_redo_fn redo);
 
 /* The log moves aside and starts over. */
 int replica_restart_log(struct database *database);
