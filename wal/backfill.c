@@ -1,0 +1,104 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/backfill.c - see backfill.h.
+ *
+ * A WAL over the limit gets a checkpoint on the checkpoint thread while apply
+ * goes on. All copied and nothing new behind it: the WAL starts over. While
+ * records keep coming that never happens by itself, so a WAL of twice the
+ * limit gets a closing checkpoint, short because another one went just
+ * before, during which records wait (apply.hold).
+ */
+#include "wal/backfill.h"
+
+#include "wal/apply.h"
+#include "wal/notes.h"
+#include "wal/replica.h"
+#include "wal/worker.h"
+
+#define WAL_LIMIT_BYTES (16u << 20) /* checkpoint when the WAL is that large */
+#define WAL_LIMIT_FRAMES 1000u      /* ... and at least that many frames */
+#define BASE_SAVE_BYTES (32u << 20) /* of log, between two saved bases */
+
+static uint32_t wal_limit(const struct database *database)
+{
+    uint32_t page_bytes = database->apply.header.page_bytes;
+    uint32_t frames = page_bytes == 0 ? 0 : WAL_LIMIT_BYTES / page_bytes;
+
+    return frames < WAL_LIMIT_FRAMES ? WAL_LIMIT_FRAMES : frames;
+}
+void backfill_if_due(struct database *database)
+{
+    struct apply *apply = &database->apply;
+    uint32_t limit = wal_limit(database);
+
+    if (database->anchor.connection == NULL || apply->checkpointing ||
+        apply->header.max_frame < limit ||
+        apply->header.max_frame < apply->checkpoint_next)
+        return;
+    if (worker_submit(database, WORKER_CHECKPOINT) < 0)
+        return; /* the next batch asks again */
+    apply->checkpointing = true;
+    apply->checkpoint_txid = database->view.position.txid;
+}
+
+static void base_advance(struct database *database)
+{
+    struct catalog_config *config = &database->catalog->config;
+
+    database->meta.base_txid = database->apply.checkpoint_txid;
+    if (log_bytes(database->log) - database->base_saved_bytes <
+        BASE_SAVE_BYTES)
+        return;
+    replica_save_hashes(database, &database->view.position,
+                        database->view.page_bytes);
+    if (notes_save_meta(database) < 0) {
+        notes_fails(database);
+        return;
+    }
+    (void)log_trim(database->log, config->log_retain_bytes,
+                   database->meta.base_txid);
+    database->base_saved_bytes = log_bytes(database->log);
+}
+
+static void reset_try(struct database *database)
+{
+    struct apply *apply = &database->apply;
+
+    if (!apply_reset(database)) {
+        apply->checkpoint_next = apply->header.max_frame + wal_limit(database);
+        return;
+    }
+    apply->checkpoint_next = 0;
+    pthread_mutex_lock(&database->lock);
+    database->view.resets++;
+    database->view.wal_frames = 0;
+    pthread_mutex_unlock(&database->lock);
+}
+
+void backfill_done(struct database *database)
+{
+    struct apply *apply = &database->apply;
+    uint32_t copied = (uint32_t)apply->checkpoint_copied;
+    bool complete = apply->checkpoint_rc == 0 &&
+                    apply->checkpoint_frames == apply->checkpoint_copied;
+
+    apply->checkpointing = false;
+    pthread_mutex_lock(&database->lock);
+    database->view.checkpoints++;
+    pthread_mutex_unlock(&database->lock);
+    if (complete)
+        base_advance(database);
+    if (complete && copied == apply->header.max_frame) {
+        reset_try(database);
+    } else if (complete && !apply->hold &&
+               apply->header.max_frame >= 2 * wal_limit(database)) {
+        apply->hold = worker_submit(database, WORKER_CHECKPOINT) == 0;
+        apply->checkpointing = apply->hold;
+        apply->checkpoint_txid = database->view.position.txid;
+        return;
+    } else {
+        apply->checkpoint_next =
+            apply->header.max_frame + wal_limit(database) / 2;
+    }
+    apply->hold = false;
+}

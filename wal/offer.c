@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/offer.c - see offer.h.
+ *
+ * A record on its way: checked against our position -> log (page cache) ->
+ * frames in the WAL -> sum compared -> published -> position -> acks by the
+ * loop, which sees the view change. Whatever fails after the log is tried
+ * again from the log; a record that contradicts us stops the database until
+ * the primary decides anew.
+ */
+#include "wal/offer.h"
+
+#include "base/clock.h"
+#include "wal/apply.h"
+#include "wal/incoming.h"
+#include "wal/notes.h"
+#include "wal/redo.h"
+#include "wal/replica.h"
+#include "wal/worker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+
+#define RETRY_BUSY_NS (2 * NS_PER_MS)
+#define RETRY_FAILED_NS (200 * NS_PER_MS)
+#define SYNC_DELAY_NS (10 * NS_PER_MS)
+
+static int apply_record(struct database *database, const struct record *record)
+{
+    const struct record_header *header = &record->header;
+    bool last = header->part == header->parts;
+    int rc;
+
+    if (header->last_txid <= database->applied.txid)
+        return 0; /* an overlap: we have it */
+    if (header->part == 1 && header->first_txid == database->applied.txid + 1 &&
+        header->previous.sum != database->applied.sum)
+        return site_fail(SITE_APPLY_REFUSE, "record does not follow our sum",
+                         EBADMSG);
+    if (header->page_bytes != database->view.page_bytes &&
+        header->pages > 0)
+        return site_fail(SITE_APPLY_REFUSE, "page size changed", EBADMSG);
+    rc = apply_pages(database, record, last);
+    if (rc < 0 || !last)
+        return rc;
+    if (database->hashes.sum != header->sum_after)
+        return site_fail(SITE_APPLY_REFUSE, "sum after the record differs",
+                         EBADMSG);
+    database->applied = record_position(header);
+    database->applied_header = *header;
+    return 0;
+}
+
+/* A snapshot record replaces everything, perhaps with another page size: it
+ * is built as a file and put in place. */
+static bool is_for_file(const struct database *database,
+                        const struct record_header *header)
+{
+    return database->view.page_bytes == 0 ||
+           (header->page_bytes != 0 &&
+            header->page_bytes != database->view.page_bytes);
+}
+
+/* No file yet, or another page size: the record makes the file. */
+static int direct_begin(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    char path[96];
+    int rc;
+
+    incoming_abandon(database);
+    snprintf(path, sizeof path, "%s/incoming", database->directory);
+    rc = os_open(&incoming->file, database->catalog->config.data_fd, path,
+                 O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_INCOMING_OPEN);
+    if (rc < 0)
+        return rc;
+    incoming->active = incoming->ended = true;
+    incoming->position = incoming->end = database->view.position;
+    incoming->page_bytes = database->view.page_bytes;
+    return 0;
+}
+
+static bool is_whole(const struct record_header *header)
+{
+    return header->parts == 1 &&
+           !(header->flags & (RECORD_PREPARED | RECORD_RESOLVE));
+}
+
+/* True when the record completes transactions that can now be applied. */
+static bool completes(const struct record_header *header)
+{
+    return header->part == header->parts &&
+           !(header->flags & RECORD_PREPARED);
+}
+
+/* Everything the log has past our position, into the copy or the WAL. */
+static int apply_from_log(struct database *database)
+{
+    if (database->incoming.active)
+        return redo_log(database, database->incoming.position.txid + 1,
+                            incoming_record);
+    return redo_log(database, database->applied.txid + 1, apply_record);
+}
+
+static int apply_blob(struct database *database,
+                      const struct record_header *header, struct blob *blob)
+{
+    struct record record;
+    int rc;
+
+    if (!completes(header))
+        return 0;
+    if (!database->incoming.active && is_for_file(database, header)) {
+        if (header->pages > 0 || !is_whole(header)) {
+            rc = direct_begin(database);
+            if (rc < 0)
+                return rc;
+        }
+    }
+    if (!database->incoming.active && database->view.page_bytes != 0) {
+        rc = replica_attach(database);
+        if (rc < 0)
+            return rc;
+    }
+    if (!is_whole(header) || database->behind)
+        return apply_from_log(database);
+    rc = record_decode(blob->data, blob->size, &record);
+    if (rc < 0)
+        return rc;
+    rc = database->incoming.active ? incoming_record(database, &record)
+                                   : apply_record(database, &record);
+    record_free(&record);
+    return rc;
+}
+
+/* Does the record continue what we received? 0: take it; 1: we have it. */
+static int offer_check(struct database *database,
+                       const struct record_header *header)
+{
+    txid_t received = database->view.received_txid;
+
+    if (!lineage_is_equal(&header->lineage, &database->lineage))
+        return site_fail(SITE_APPLY_REFUSE, "record of another lineage",
+                         EBADMSG);
+    if (header->epoch < history_last(&database->history))
+        return site_fail(SITE_APPLY_REFUSE, "record of an older epoch",
+                         EBADMSG);
+    if (header->last_txid <= received)
+        return 1;
+    if (header->first_txid > received + 1)
+        return site_fail(SITE_APPLY_REFUSE, "records are missing before it",
+                         EBADMSG);
+    return 0;
+}
+
+/* The highest epoch seen is on disk before it is used. */
+static int offer_epoch(struct database *database,
+                       const struct record_header *header)
+{
+    int rc;
+
+    if (header->epoch == history_last(&database->history))
+        return 0;
+    pthread_mutex_lock(&database->lock);
+    rc = history_begin(&database->history, header->epoch, header->first_txid);
+    pthread_mutex_unlock(&database->lock);
+    return rc < 0 ? rc : notes_save_meta(database);
+}
+
+static void received_set(struct database *database,
+                         const struct record_header *header)
+{
+    if (!completes(header))
+        return;
+    pthread_mutex_lock(&database->lock);
+    database->view.received_txid = header->last_txid;
+    pthread_mutex_unlock(&database->lock);
+}
+
+static void try_again(struct database *database, int rc)
+{
+    database->behind = true;
+    if (rc == -EBADMSG || rc == -EPROTONOSUPPORT || rc == -EINVAL) {
+        replica_stop(database, site_failure());
+        return;
+    }
+    if (rc != -EAGAIN)
+        notes_fails(database);
+    worker_at(database, clock_now_ns() +
+                            (rc == -EAGAIN ? RETRY_BUSY_NS : RETRY_FAILED_NS));
+}
+
+void offer_record(struct database *database, struct blob *blob)
+{
+    struct record_header header;
+    size_t total;
+    int rc;
+
+    if (database->stopped)
+        return;
+    rc = record_peek(blob->data, blob->size, &header, &total);
+    if (rc == 0 && total != blob->size)
+        rc = site_fail(SITE_APPLY_REFUSE, "record of the wrong size", EBADMSG);
+    if (rc == 0)
+        rc = offer_check(database, &header);
+    if (rc == 1)
+        return;
+    if (rc == 0)
+        rc = offer_epoch(database, &header);
+    if (rc == 0)
+        rc = log_append(database->log, &header, blob);
+    if (rc < 0) {
+        /* Not in the log: the stream is broken here, ask for it again. */
+        replica_stop(database, site_failure());
+        return;
+    }
+    received_set(database, &header);
+    if (database->incoming.active && !database->incoming.ended)
+        return; /* redone when the copy has all its pages */
+    rc = apply_blob(database, &header, blob);
+    if (rc < 0)
+        try_again(database, rc);
+}
+
+void offer_publish(struct database *database)
+{
+    int rc = 0;
+
+    if (database->applied.txid == database->view.position.txid)
+        return;
+    if (database->anchor.connection != NULL)
+        rc = apply_publish(database);
+    if (rc < 0) {
+        apply_abandon(database);
+        database->applied = database->view.position;
+        try_again(database, rc);
+        return;
+    }
+    notes_works(database);
+    notes_publish(database, &database->applied_header);
+    database->sync_due_ns = clock_now_ns() + SYNC_DELAY_NS;
+    worker_at(database, database->sync_due_ns);
+}
+
+/* What could not be applied when it came, from the log. */
+void offer_catch_up(struct database *database)
+{
+    int rc = 0;
+
+    if (!database->behind || database->stopped || database->apply.hold)
+        return;
+    database->behind = false;
+    if (!database->incoming.active && database->view.page_bytes != 0)
+        rc = replica_attach(database);
+    if (rc == 0)
+        rc = apply_from_log(database);
+    if (rc < 0)
+        try_again(database, rc);
+}

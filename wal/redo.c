@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/redo.c - see redo.h. A prepared transaction is passed over where it
+ * stands and redone at the place of its RESOLVE, read again from the cursor
+ * remembered for it.
+ */
+#include "wal/redo.h"
+
+#include <errno.h>
+
+static int redo_one(struct database *database, const struct blob *blob,
+                    const struct record_header *resolve, redo_fn redo)
+{
+    struct record record;
+    int rc = record_decode(blob->data, blob->size, &record);
+
+    if (rc < 0)
+        return rc;
+    if (resolve != NULL)
+        record.header.commit_wall_ns = resolve->commit_wall_ns;
+    rc = redo(database, &record);
+    record_free(&record);
+    return rc;
+}
+
+/* The parts of the PREPARED that starts at cursor. */
+static int redo_prepared(struct database *database, struct log_cursor cursor,
+                         const struct record_header *resolve,
+                         redo_fn redo)
+{
+    struct record_header header = {0};
+    struct blob *blob;
+    int rc = 0;
+
+    do {
+        rc = log_read(database->log, &cursor, &header, &blob);
+        if (rc < 0)
+            return rc;
+        rc = redo_one(database, blob, resolve, redo);
+        blob_unref(blob);
+    } while (rc == 0 && header.part < header.parts);
+    return rc;
+}
+
+int redo_log(struct database *database, txid_t txid, redo_fn redo)
+{
+    struct log_cursor cursor, at, prepared = {0};
+    struct record_header header;
+    struct blob *blob;
+    int rc = log_seek(database->log, txid, &cursor);
+
+    while (rc == 0) {
+        at = cursor;
+        rc = log_read(database->log, &cursor, &header, &blob);
+        if (rc < 0)
+            break;
+        if (header.flags & RECORD_PREPARED) {
+            if (header.part == 1)
+                prepared = at;
+        } else if (header.flags & RECORD_RESOLVE &&
+                   !(header.flags & RECORD_ABORT)) {
+            rc = redo_prepared(database, prepared, &header, redo);
+        } else {
+            rc = redo_one(database, blob, NULL, redo);
+        }
+        blob_unref(blob);
+    }
+    return rc == -ENOENT ? 0 : rc;
+}

@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/redo.h - a log, read from somewhere to its end: committed transactions
+ * in order, each part by part.
+ */
+#ifndef TIDEMARK_WAL_REDO_H
+#define TIDEMARK_WAL_REDO_H
+
+#include "wal/engine.h"
+
+/* Called for each part of each committed transaction; an error ends it. */
+typedef int (*redo_fn)(struct database *database, const struct record *record);
+
+/* Runs redo over the log from txid on; nothing there is no error. The owner
+ * of the log only. */
+int redo_log(struct database *database, txid_t txid, redo_fn redo);
+
+#endif
