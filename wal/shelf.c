@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #define OPEN_SEGMENTS 2u /* the newest ones, which a crash may have torn */
-#define ASIDE_NAME_BYTES (SEGMENT_NAME_BYTES + 12)
+#define ASIDE_NAME_BYTES (SEGMENT_NAME_BYTES + 20)
 #define ASIDE_MAX 9999
 #define COPY_BYTES (1u << 20)
 

@@ -83,8 +83,9 @@ static void plan_done(struct syncer *syncer, const struct plan *plan)
 
         segment->suspect = false;
         segment->synced = plan->ends[i];
-        /* Nothing is written any more to a full segment. */
-        if (segment != shelf->segments[shelf->count - 1])
+        /* It may have grown meanwhile, then been full: not done with it. */
+        if (segment->synced >= segment->end &&
+            segment != shelf->segments[shelf->count - 1])
             os_close(&segment->file);
     }
     syncer->names_synced = plan->names_changed;
