@@ -15,6 +15,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -129,24 +130,67 @@ void entry_forget_multi(fuse_req_t req, size_t count,
 
 /* ---- making ------------------------------------------------------------------- */
 
-/* Gives what fd is the owner of a new file and its mode; owner first, since
- * it clears bits of the mode. Only root can give files away: without it they
- * belong to the daemon's user, and so do its callers. */
+/* Owner and mode for a file or directory that is being made. */
+struct adornment {
+    uid_t uid;
+    gid_t gid;
+    mode_t mode;
+};
+
+static int adornment_of_caller(fuse_req_t req, struct inode *parent,
+                               mode_t mode, struct adornment *ret_adornment)
+{
+    struct stat status;
+
+    if (fstat(parent->directory.fd, &status) < 0)
+        return -errno;
+    ret_adornment->mode = mode;
+    attr_new_owner(req, &status, &ret_adornment->uid, &ret_adornment->gid);
+    return 0;
+}
+
+/*
+ * What the daemon itself makes beside a database looks like the database: an
+ * application that is not root must be able to use it.
+ */
+static bool adornment_of_database(struct inode *parent, const char *name,
+                                  struct adornment *ret_adornment)
+{
+    char database[NAME_MAX + 1];
+    struct stat status;
+    size_t base;
+
+    if (database_file_kind(name, &base) == DATABASE_FILE_MAIN)
+        return false;
+    snprintf(database, sizeof database, "%.*s", (int)base, name);
+    if (fstatat(parent->directory.fd, database, &status, AT_SYMLINK_NOFOLLOW) <
+        0)
+        return false;
+    *ret_adornment = (struct adornment){
+        .uid = status.st_uid,
+        .gid = status.st_gid,
+        .mode = status.st_mode & 0777,
+    };
+    return true;
+}
+
+/* Owner first, since it clears bits of the mode. Only root can give files
+ * away: without it they belong to the daemon's user, and so do its callers. */
 static int adorn(fuse_req_t req, struct inode *parent, int fd, const char *name,
                  mode_t mode)
 {
-    struct stat status;
-    uid_t uid;
-    gid_t gid;
+    struct adornment adornment;
+    int rc = 0;
 
-    if (fstat(parent->directory.fd, &status) < 0)
-        return site_fail(SITE_ENTRY_ADORN, name, errno);
-    attr_new_owner(req, &status, &uid, &gid);
-    if (fchown(fd, uid, gid) < 0 && (errno != EPERM || geteuid() == 0))
-        return site_fail(SITE_ENTRY_ADORN, name, errno);
-    if (fchmod(fd, mode & 07777) < 0)
-        return site_fail(SITE_ENTRY_ADORN, name, errno);
-    return 0;
+    if (!request_is_own(req) ||
+        !adornment_of_database(parent, name, &adornment))
+        rc = adornment_of_caller(req, parent, mode, &adornment);
+    if (rc == 0 && fchown(fd, adornment.uid, adornment.gid) < 0 &&
+        (errno != EPERM || geteuid() == 0))
+        rc = -errno;
+    if (rc == 0 && fchmod(fd, adornment.mode & 07777) < 0)
+        rc = -errno;
+    return rc < 0 ? site_fail(SITE_ENTRY_ADORN, name, -rc) : 0;
 }
 
 /* A name that is there was made behind the mount: the kernel knew of none. */

@@ -304,7 +304,6 @@ int mount_stop(struct mount *mount)
     if (mount->mounted)
         rc = mountpoint_unmount(mount->path, mount->helped);
     mount->mounted = false;
-    fuse_session_exit(mount->session);
     serve_stop(&mount->serve);
     return rc;
 }

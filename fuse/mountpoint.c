@@ -301,9 +301,11 @@ static int helper_unmount(const char *path, bool detach)
     return status == 0 ? 0 : -EBUSY;
 }
 
+/* To detach is to end the connection too (FORCE): the workers must not serve
+ * for ever whoever has not closed his files. */
 static int unmount_once(const char *path, bool helped, bool detach)
 {
-    int flags = UMOUNT_NOFOLLOW | (detach ? MNT_DETACH : 0);
+    int flags = UMOUNT_NOFOLLOW | (detach ? MNT_DETACH | MNT_FORCE : 0);
 
     if (helped)
         return helper_unmount(path, detach);

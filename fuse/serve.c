@@ -2,17 +2,21 @@
 /*
  * fuse/serve.c - see serve.h.
  *
- * A worker is cancelled only while it reads from the kernel: everywhere else
- * cancellation is off, so no lock and no request is ever left behind. After a
- * clean unmount none is needed: the read says ENODEV.
+ * Workers end by themselves when the connection ends: the read says ENODEV.
+ * It outlives the mount when another mount namespace has a copy of it; then
+ * they are cancelled, but only while they read from the kernel: everywhere
+ * else cancellation is off, so that no lock and no request is left behind.
  */
 #include "fuse/serve.h"
 
+#include "base/clock.h"
 #include "fuse/session.h"
 
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+
+#define STOP_WAIT_NS NS_PER_S /* for workers to end by themselves */
 
 static int start_one(struct serve *serve);
 
@@ -45,12 +49,23 @@ static void serve_idle(struct serve *serve)
     pthread_mutex_unlock(&serve->lock);
 }
 
+/* What a worker has of its own, given back also when it is cancelled. */
+struct worker {
+    struct serve *serve;
+    struct fuse_buf buf;
+};
+
 static void worker_end(void *argument)
 {
-    struct fuse_buf *buf = argument;
+    struct worker *worker = argument;
+    struct serve *serve = worker->serve;
 
-    free(buf->mem);
+    free(worker->buf.mem);
     thread_unregister();
+    pthread_mutex_lock(&serve->lock);
+    serve->running--;
+    pthread_cond_signal(&serve->ended);
+    pthread_mutex_unlock(&serve->lock);
 }
 
 static void worker_name(const struct serve *serve, char *ret_name, size_t size)
@@ -66,7 +81,7 @@ static void worker_name(const struct serve *serve, char *ret_name, size_t size)
 static void *worker_run(void *argument)
 {
     struct serve *serve = argument;
-    struct fuse_buf buf = {0};
+    struct worker worker = {.serve = serve};
     char name[16];
     int ignored;
 
@@ -75,10 +90,10 @@ static void *worker_run(void *argument)
     worker_name(serve, name, sizeof name);
     pthread_mutex_unlock(&serve->lock);
     thread_register(THREAD_FUSE, name);
-    pthread_cleanup_push(worker_end, &buf);
-    while (next_request(serve->session, &buf) == 0) {
+    pthread_cleanup_push(worker_end, &worker);
+    while (next_request(serve->session, &worker.buf) == 0) {
         serve_busy(serve);
-        fuse_session_process_buf(serve->session, &buf);
+        fuse_session_process_buf(serve->session, &worker.buf);
         serve_idle(serve);
     }
     pthread_cleanup_pop(1);
@@ -95,6 +110,7 @@ static int start_one(struct serve *serve)
     rc = thread_start(&serve->threads[serve->count], worker_run, serve);
     if (rc == 0) {
         serve->count++;
+        serve->running++;
         serve->idle++;
     }
     return rc;
@@ -113,10 +129,15 @@ int serve_one(struct fuse_session *session)
 
 int serve_start(struct serve *serve, struct fuse_session *session)
 {
+    pthread_condattr_t clock;
     int rc = 0;
 
     *serve = (struct serve){.session = session};
     pthread_mutex_init(&serve->lock, NULL);
+    pthread_condattr_init(&clock);
+    pthread_condattr_setclock(&clock, CLOCK_MONOTONIC);
+    pthread_cond_init(&serve->ended, &clock);
+    pthread_condattr_destroy(&clock);
     pthread_mutex_lock(&serve->lock);
     for (int i = 0; i < SERVE_THREADS_FIRST && rc == 0; i++)
         rc = start_one(serve);
@@ -126,20 +147,37 @@ int serve_start(struct serve *serve, struct fuse_session *session)
     return rc;
 }
 
-void serve_stop(struct serve *serve)
+/* Waits for the workers to end by themselves; false: some have not. */
+static bool serve_wait(struct serve *serve)
 {
-    unsigned count;
+    uint64_t until_ns = clock_now_ns() + STOP_WAIT_NS;
+    const struct timespec until = {
+        .tv_sec = (time_t)(until_ns / NS_PER_S),
+        .tv_nsec = (long)(until_ns % NS_PER_S),
+    };
+    int rc = 0;
+    bool all;
 
-    if (serve->session == NULL)
-        return;
     pthread_mutex_lock(&serve->lock);
     serve->stopping = true;
-    count = serve->count;
+    while (serve->running > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&serve->ended, &serve->lock, &until);
+    all = serve->running == 0;
     pthread_mutex_unlock(&serve->lock);
-    for (unsigned i = 0; i < count; i++)
-        pthread_cancel(serve->threads[i]);
-    for (unsigned i = 0; i < count; i++)
+    return all;
+}
+
+void serve_stop(struct serve *serve)
+{
+    if (serve->session == NULL)
+        return;
+    fuse_session_exit(serve->session);
+    if (!serve_wait(serve))
+        for (unsigned i = 0; i < serve->count; i++)
+            pthread_cancel(serve->threads[i]);
+    for (unsigned i = 0; i < serve->count; i++)
         pthread_join(serve->threads[i], NULL);
+    pthread_cond_destroy(&serve->ended);
     pthread_mutex_destroy(&serve->lock);
     *serve = (struct serve){0};
 }

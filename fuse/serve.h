@@ -20,9 +20,11 @@ struct fuse_session;
 struct serve {
     struct fuse_session *session;
     pthread_mutex_t lock; /* guards the rest */
+    pthread_cond_t ended; /* a worker has: running fell */
     pthread_t threads[SERVE_THREADS_MAX];
-    unsigned count;
-    unsigned idle; /* waiting for a request */
+    unsigned count;   /* of threads ever started */
+    unsigned running; /* of them, those that have not ended */
+    unsigned idle;    /* waiting for a request */
     bool stopping;
 };
 
