@@ -48,6 +48,7 @@ static const char *const reason_names[] = {
     [BODY_DAMAGED] = "damaged",
     [BODY_STOPPED] = "stopped",
     [BODY_BUSY] = "busy",
+    [BODY_UNWANTED] = "unwanted",
 };
 
 const char *body_reason_name(unsigned reason)

@@ -69,13 +69,14 @@ enum body_reason {
     BODY_NEW = 32,     /* the replica has nothing */
     BODY_TRIMMED = 33, /* the log no longer goes back that far */
     BODY_DIVERGED = 34,
-    BODY_AHEAD = 35,   /* the replica has what the primary has lost */
-    BODY_LINEAGE = 36, /* another database under the same name */
-    BODY_GAP = 37,     /* records do not continue each other */
-    BODY_SUM = 38,     /* content differs at the same position */
-    BODY_DAMAGED = 39, /* a hash does not fit */
-    BODY_STOPPED = 40, /* the replica's engine refused; text says why */
-    BODY_BUSY = 41,    /* the primary cannot read it now, will OPEN again */
+    BODY_AHEAD = 35,    /* the replica has what the primary has lost */
+    BODY_LINEAGE = 36,  /* another database under the same name */
+    BODY_GAP = 37,      /* records do not continue each other */
+    BODY_SUM = 38,      /* content differs at the same position */
+    BODY_DAMAGED = 39,  /* a hash does not fit */
+    BODY_STOPPED = 40,  /* the replica's engine refused; text says why */
+    BODY_BUSY = 41,     /* the primary cannot read it now, will OPEN again */
+    BODY_UNWANTED = 42, /* this replica does not follow it */
 };
 
 /* "diverged"; "?" for a number that is none. */

@@ -353,6 +353,11 @@ static int on_resync(struct step *step)
 
     if (!feed->heard || step->event->serial > feed->serial)
         return -EPROTO;
+    if (reason == BODY_UNWANTED) {
+        stop(step);
+        move(feed, FEED_CLOSED);
+        return 0;
+    }
     if (step->event->serial < feed->serial)
         return 0; /* about an OPEN that we have replaced already */
     /* Its content disagrees with records that fit its history: histories

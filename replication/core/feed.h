@@ -43,7 +43,7 @@ enum feed_state {
     FEED_STARVED, /* there is more; credit is used up */
     FEED_COPYING, /* a COPY is out */
     FEED_COPY_STARVED,
-    FEED_CLOSED, /* dropped; nothing more will happen */
+    FEED_CLOSED, /* dropped, or not wanted; nothing more will happen */
     FEED_STATES
 };
 

@@ -334,6 +334,24 @@ static void on_open(struct step *step)
 
 /* ---- what arrives ---------------------------------------------------------*/
 
+/*
+ * The window is a promise: what is queued here never grows past it by more
+ * than one message. A primary that does not keep it is not one of ours.
+ */
+static bool overruns(struct step *step)
+{
+    const struct follow *follow = step->follow;
+    uint64_t arrived = follow->offered - follow->offered_before +
+                       follow->dropped + step->event->bytes;
+
+    if (arrived - follow->credited <=
+        MESSAGE_CREDIT_BYTES + MESSAGE_BODY_MAX_BYTES)
+        return false;
+    step->follow->dropped += step->event->bytes;
+    refuse(step, BODY_LIMIT);
+    return true;
+}
+
 static void take(struct step *step, enum follow_action_kind kind)
 {
     act(step, kind);
@@ -382,6 +400,8 @@ static void on_record(struct step *step)
     enum body_reason reason = BODY_NONE;
     bool old = false;
 
+    if (overruns(step))
+        return;
     if (follow_is_open(follow)) {
         if (header == NULL)
             reason = BODY_DAMAGED;
@@ -416,6 +436,8 @@ static void on_chunk(struct step *step)
 {
     struct follow *follow = step->follow;
 
+    if (overruns(step))
+        return;
     if (follow->state == FOLLOW_COPYING && chunk_fits(step)) {
         take(step, FOLLOW_DO_CHUNK);
     } else {

@@ -552,6 +552,18 @@ TEST(a_replica_that_applied_our_txid_to_another_sum_is_copied)
     EXPECT_EQ(does(1, FEED_DO_OPEN)->reason, BODY_SUM);
 }
 
+TEST(a_replica_that_does_not_want_it_is_left_alone)
+{
+    a_primary();
+    a_replica_at(OURS, 1, 1);
+    hears();
+    EXPECT_OK(asks_again(BODY_UNWANTED, feed.serial));
+    EXPECT_EQ(actions.count, 1);
+    does(0, FEED_DO_PIN);
+    publishes(101);
+    EXPECT_EQ(actions.count, 0);
+}
+
 TEST(telling_twice_what_it_has_is_a_mistake)
 {
     a_primary();

@@ -412,6 +412,20 @@ TEST(what_is_thrown_away_is_credited_too)
     EXPECT_EQ(does(0, FOLLOW_DO_CREDIT)->bytes, QUARTER + 10);
 }
 
+TEST(a_primary_that_sends_far_beyond_its_credit_is_refused)
+{
+    a_replica();
+    resumes();
+    gets((struct record_header){.first_txid = 101,
+                                .last_txid = 101,
+                                .previous = {EPOCH, 100, 0xaaaa}},
+         MESSAGE_CREDIT_BYTES + MESSAGE_BODY_MAX_BYTES);
+    does(0, FOLLOW_DO_OFFER);
+    gets_txid(102);
+    EXPECT_EQ(actions.count, 1);
+    EXPECT_EQ(does(0, FOLLOW_DO_REFUSE)->reason, BODY_LIMIT);
+}
+
 TEST(a_new_connection_is_not_credited_for_what_the_old_one_brought)
 {
     a_replica();
