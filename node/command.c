@@ -62,7 +62,7 @@ int command_fail(const char *format, ...)
     return COMMAND_FAILED;
 }
 
-/* ---- help -------------------------------------------------------------------- */
+/* ---- help --------------------------------------------------------------- */
 
 static void print_usage(const struct command *command, FILE *to)
 {
@@ -127,7 +127,7 @@ static int usage(const struct command *command, const char *format, ...)
     return COMMAND_USAGE;
 }
 
-/* ---- the command line ----------------------------------------------------------- */
+/* ---- the command line --------------------------------------------------- */
 
 const struct command *command_find(const char *name)
 {
@@ -304,7 +304,7 @@ int command_main(int argc, char **argv)
     return run(command, argc - 2, argv + 2);
 }
 
-/* ---- asking the node -------------------------------------------------------------- */
+/* ---- asking the node ---------------------------------------------------- */
 
 int command_ask(const struct command_args *args, json_t *question,
                 uint64_t timeout_ms, struct control_answer *ret_answer)

@@ -27,7 +27,7 @@ void config_free(struct config *config)
     *config = (struct config){0};
 }
 
-/* ---- what the file does not say -------------------------------------------- */
+/* ---- what the file does not say ----------------------------------------- */
 
 static int set_defaults(struct config_reader *reader)
 {
@@ -58,7 +58,7 @@ static void set_addresses(struct config *config)
         config->lease.primary = *advertise;
 }
 
-/* ---- values that do not go together ------------------------------------------ */
+/* ---- values that do not go together ------------------------------------- */
 
 static int line_of(const struct config_reader *reader, const char *path)
 {
@@ -158,7 +158,7 @@ static int check(struct config_reader *reader)
     return rc;
 }
 
-/* ---- reading ------------------------------------------------------------------ */
+/* ---- reading ------------------------------------------------------------ */
 
 int config_parse(const char *bytes, size_t size, const char *file,
                  struct config *ret_config, struct config_error *ret_error)
@@ -230,7 +230,7 @@ int config_load(const char *path, struct config *ret_config,
     return rc;
 }
 
-/* ---- questions ----------------------------------------------------------------- */
+/* ---- questions ---------------------------------------------------------- */
 
 bool config_needs_advertise(const struct config *config)
 {

@@ -54,7 +54,7 @@ const struct config_key config_keys[] = {
      "etcd|consul", "Who decides which node is the primary."},
     {"lease.primary", CONFIG_ADDRESS, AT(lease.primary), "", NULL, NULL,
      "The address of the static primary; a node whose node.advertise it is"
-     " takes that role. By default this node."},
+     " takes that role; by default this node."},
     {"lease.prefer", CONFIG_LATER, 0, "", NULL, NULL,
      "Regions that should hold the lease."},
     {"lease.etcd", CONFIG_LATER, 0, "", NULL, NULL, "A lease kept in etcd."},
@@ -235,7 +235,7 @@ const char *config_keys_nearest(const char *path)
     return guess.path[0] == '\0' ? NULL : guess.path;
 }
 
-/* ---- printing ------------------------------------------------------------ */
+/* ---- printing ----------------------------------------------------------- */
 
 void config_keys_choices(const char *choices, char *ret_text, size_t size)
 {
@@ -296,7 +296,28 @@ void config_keys_print(FILE *to)
     }
 }
 
-/* A request begins with a dot at the start of a line; ours never do. */
+#define MDOC_COLUMNS 76
+
+/* Wrapped; a dot at the start of a line would be a request, but no word of
+ * ours begins with one. */
+static void print_wrapped(FILE *to, const char *text)
+{
+    size_t column = 0;
+
+    while (*text != '\0') {
+        size_t length = strcspn(text, " ");
+
+        if (column > 0 && column + 1 + length > MDOC_COLUMNS) {
+            fputc('\n', to);
+            column = 0;
+        }
+        column += (size_t)fprintf(to, "%s%.*s", column > 0 ? " " : "",
+                                  (int)length, text);
+        text += length + strspn(text + length, " ");
+    }
+    fputc('\n', to);
+}
+
 void config_keys_print_mdoc(FILE *to)
 {
     char type[64];
@@ -307,12 +328,11 @@ void config_keys_print_mdoc(FILE *to)
         const char *initial = initial_text(key);
 
         type_text(key, type, sizeof type);
-        fprintf(to, ".It Cm %s\n%s\n.Pq %s", key->path, key->help, type);
-        if (key->initial == NULL)
-            fputs(", required", to);
-        else if (*initial != '\0')
-            fprintf(to, ", default %s", initial);
-        fputc('\n', to);
+        fprintf(to, ".It Cm %s\n", key->path);
+        print_wrapped(to, key->help);
+        fprintf(to, ".Pq %s%s%s\n", type,
+                key->initial == NULL || *initial == '\0' ? "" : ", default ",
+                key->initial == NULL ? ", required" : initial);
     }
     fputs(".El\n", to);
 }

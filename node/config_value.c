@@ -54,7 +54,7 @@ struct setting {
     config_value_fail((setting)->reader, (setting)->line,                      \
                       (setting)->key->path, __VA_ARGS__)
 
-/* ---- ${VAR} -------------------------------------------------------------- */
+/* ---- ${VAR} ------------------------------------------------------------- */
 
 static const char *variable_get(const char *name, char machine[64])
 {
@@ -130,7 +130,7 @@ static int expand(const struct setting *setting, const char *text,
     return rc;
 }
 
-/* ---- one function per type ------------------------------------------------ */
+/* ---- one function per type ---------------------------------------------- */
 
 static int set_text(const struct setting *setting, const char *text,
                     void *field)
@@ -357,7 +357,7 @@ static int set_one(const struct setting *setting, const char *text)
         setting, text, (char *)setting->reader->config + setting->key->offset);
 }
 
-/* ---- lists ----------------------------------------------------------------- */
+/* ---- lists -------------------------------------------------------------- */
 
 static void list_free(struct config_list *list)
 {
@@ -384,7 +384,7 @@ static int set_list(const struct setting *setting, const char *const *texts,
     return 0;
 }
 
-/* ---- the interface --------------------------------------------------------- */
+/* ---- the interface ------------------------------------------------------ */
 
 int config_value_set(struct config_reader *reader, const struct config_key *key,
                      const char *const *texts, size_t count, int line)

@@ -66,7 +66,7 @@ static int fail_unknown(const struct walk *walk, int line, const char *path)
                              "unknown key; did you mean %s?", nearest);
 }
 
-/* ---- values ----------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------- */
 
 static int value_scalar(const struct walk *walk, const struct config_key *key,
                         const yaml_node_t *node)
@@ -126,7 +126,7 @@ static int value(const struct walk *walk, const struct config_key *key,
     return value_scalar(walk, key, node);
 }
 
-/* ---- mappings ---------------------------------------------------------------- */
+/* ---- mappings ----------------------------------------------------------- */
 
 /* "node" and "id" to "node.id"; -EINVAL: this can be no path of ours. */
 static int path_make(const struct walk *walk, const char *section,
@@ -189,7 +189,7 @@ static int mapping(const struct walk *walk, const char *section,
     return rc;
 }
 
-/* ---- documents --------------------------------------------------------------- */
+/* ---- documents ---------------------------------------------------------- */
 
 static int fail_parser(struct config_reader *reader,
                        const yaml_parser_t *parser)

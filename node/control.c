@@ -56,7 +56,7 @@ struct connection {
     char in[CONTROL_LINE_MAX + 1]; /* a line and its end */
 };
 
-/* ---- end of life ----------------------------------------------------------- */
+/* ---- end of life -------------------------------------------------------- */
 
 static void control_finish(struct control *control)
 {
@@ -98,7 +98,7 @@ static void connection_close(struct connection *connection)
         handlers->cancel(handlers->context, &connection->call);
 }
 
-/* ---- answers ---------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------ */
 
 static void connection_next(struct connection *connection);
 
@@ -195,7 +195,7 @@ void control_fail(struct control_call *call, enum control_code code,
                                 "message", message_json(message)));
 }
 
-/* ---- requests --------------------------------------------------------------- */
+/* ---- requests ----------------------------------------------------------- */
 
 static void connection_dispatch(struct connection *connection,
                                 const struct control_request *request)
@@ -274,7 +274,7 @@ static void connection_next(struct connection *connection)
     connection_read(connection);
 }
 
-/* ---- reading ---------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------ */
 
 /* True when the client closed its end, not only its input. */
 static bool connection_is_gone(struct connection *connection)
@@ -332,7 +332,7 @@ static void connection_read(struct connection *connection)
         connection->reading = true;
 }
 
-/* ---- listening -------------------------------------------------------------- */
+/* ---- listening ---------------------------------------------------------- */
 
 static struct connection *connection_new(struct control *control)
 {

@@ -147,7 +147,7 @@ static void talk_close(struct conversation *talk)
     free(talk->in);
 }
 
-/* ---- answers ---------------------------------------------------------------- */
+/* ---- answers ------------------------------------------------------------ */
 
 /* Takes the answer apart; -EPROTO when it is none. */
 static int answer_read(struct control_answer *answer, const char *line,

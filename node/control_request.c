@@ -2,6 +2,7 @@
 /* node/control_request.c - a table of requests and the members of each. */
 #include "node/control_request.h"
 
+#include "base/assert.h"
 #include "base/bytes.h"
 #include "node/control_code.h"
 
@@ -106,6 +107,7 @@ static int take_members(struct control_request *request,
     if (rc < 0)
         return rc;
     request->what = requests[row].what;
+    ASSERT(requests[row].texts <= ARRAY_LENGTH(texts));
     for (size_t i = 0; rc == 0 && i < requests[row].texts; i++)
         rc = take_text(request->json, i, texts[i], reason);
     if (rc == 0)

@@ -37,7 +37,7 @@ enum status_health status_health_from(const char *name)
     return STATUS_FAILED;
 }
 
-/* ---- values ------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------- */
 
 /* null for STATUS_NONE. JSON's integers have a sign; ours never get there. */
 static json_t *number_json(uint64_t number)
@@ -95,7 +95,7 @@ static json_t *time_json(uint64_t wall_ns)
     return json_string(text);
 }
 
-/* ---- the node ------------------------------------------------------------------ */
+/* ---- the node ----------------------------------------------------------- */
 
 static json_t *primary_json(const struct status_node *node)
 {
@@ -166,7 +166,7 @@ json_t *status_make(const struct status_node *node)
     return status;
 }
 
-/* ---- databases ------------------------------------------------------------------ */
+/* ---- databases ---------------------------------------------------------- */
 
 /* What to say of a database that is not well; "" when it is. */
 static enum status_health judge(const struct database_view *view,
@@ -263,7 +263,7 @@ int status_add_database(json_t *status, const struct status_database *database)
     return raise_health(status, health);
 }
 
-/* ---- replicas ------------------------------------------------------------------- */
+/* ---- replicas ----------------------------------------------------------- */
 
 static json_t *stream_json(const struct status_stream *stream)
 {

@@ -12,7 +12,7 @@
 
 #include <string.h>
 
-/* ---- members --------------------------------------------------------------------- */
+/* ---- members ------------------------------------------------------------ */
 
 static const char *text_of(const json_t *object, const char *name)
 {
@@ -31,7 +31,7 @@ static uint64_t number_of(const json_t *object, const char *name)
                                                  : STATUS_NONE;
 }
 
-/* ---- cells ------------------------------------------------------------------------ */
+/* ---- cells -------------------------------------------------------------- */
 
 static void add_number(struct table *table, uint64_t number)
 {
@@ -113,7 +113,7 @@ static void add_distance(struct table *table, const struct distance *distance)
     add_bytes(table, distance->backlog_bytes);
 }
 
-/* ---- nodes ------------------------------------------------------------------------- */
+/* ---- nodes -------------------------------------------------------------- */
 
 static const struct table_column node_columns[] = {
     {"NODE", false}, {"ROLE", false},   {"REGION", false}, {"EPOCH", true},
@@ -200,7 +200,7 @@ static int print_nodes(const json_t *status, FILE *to, bool colour)
     return rc;
 }
 
-/* ---- databases ----------------------------------------------------------------------- */
+/* ---- databases ---------------------------------------------------------- */
 
 static const struct table_column database_columns[] = {
     {"DATABASE", false}, {"STATE", false},  {"POSITION", true}, {"LAG", true},
@@ -313,7 +313,7 @@ static int print_databases(const json_t *status, FILE *to, bool colour)
     return rc;
 }
 
-/* ---- problems -------------------------------------------------------------------------- */
+/* ---- problems ----------------------------------------------------------- */
 
 static void print_problem(FILE *to, bool colour, const json_t *object,
                           const char *name, const char *problem)

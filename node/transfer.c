@@ -41,7 +41,7 @@ static int fail(struct transfer *transfer, int error, const char *format, ...)
     return error;
 }
 
-/* ---- opening, and questions ------------------------------------------------------------------- */
+/* ---- opening, and questions --------------------------------------------- */
 
 static int open_one(struct transfer *transfer, const char *path, int flags,
                     sqlite3 **ret_db)
@@ -141,7 +141,7 @@ int transfer_check(struct transfer *transfer)
                 transfer->from_name, to_size);
 }
 
-/* ---- copying ---------------------------------------------------------------------- */
+/* ---- copying ------------------------------------------------------------ */
 
 struct progress {
     const char *label;
@@ -241,7 +241,7 @@ int transfer_run(struct transfer *transfer, const char *label)
     return rc;
 }
 
-/* ---- where ------------------------------------------------------------------------- */
+/* ---- where -------------------------------------------------------------- */
 
 static const char *text_of(const json_t *object, const char *name)
 {

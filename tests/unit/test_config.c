@@ -341,6 +341,37 @@ TEST(every_row_of_the_table_can_be_reached_and_has_a_help)
     }
 }
 
+/* The whole file; the caller frees it. NULL: there is none. */
+static char *read_whole(const char *path)
+{
+    FILE *file = fopen(path, "r");
+    char *text = NULL;
+    size_t size = 0;
+
+    if (file == NULL)
+        return NULL;
+    if (getdelim(&text, &size, '\0', file) < 0)
+        text[0] = '\0';
+    fclose(file);
+    return text;
+}
+
+TEST(the_manual_page_lists_the_keys_as_the_table_has_them)
+{
+    char *page = read_whole("docs/man/tidemark.yml.5"), *list = NULL;
+    size_t size;
+    FILE *to = open_memstream(&list, &size);
+
+    EXPECT_TRUE(page != NULL);
+    config_keys_print_mdoc(to);
+    fclose(to);
+    if (strstr(page, list) == NULL)
+        fprintf(stderr, "put this in: tidemark config keys --mdoc\n");
+    EXPECT_TRUE(strstr(page, list) != NULL);
+    free(page);
+    free(list);
+}
+
 TEST(sizes_and_durations_are_read_exactly)
 {
     uint64_t value = 7;

@@ -159,7 +159,7 @@ static int raw_connect(void)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int fd = socket(AF_UNIX, SOCK_STREAM, 0);
 
-    strcpy(address.sun_path, node.path);
+    memcpy(address.sun_path, node.path, strlen(node.path) + 1);
     EXPECT_EQ(connect(fd, (struct sockaddr *)&address, sizeof address), 0);
     return fd;
 }
@@ -375,7 +375,7 @@ TEST(a_socket_that_a_dead_node_left_is_taken_over)
     start();
     stop();
     EXPECT_EQ(mkdir(node.data, 0700), 0);
-    strcpy(address.sun_path, node.path);
+    memcpy(address.sun_path, node.path, strlen(node.path) + 1);
     EXPECT_EQ(bind(fd, (struct sockaddr *)&address, sizeof address), 0);
     close(fd); /* the file stays */
     expect_error("{\"do\":\"status\"}", CONTROL_UNAVAILABLE, "has stopped");
