@@ -33,9 +33,9 @@ FLAGS_release := -O2 -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2 \
   -fstack-protector-strong
 FLAGS_debug := -Og
 # Inserted checks give gcc paths that do not exist: it warns where none is.
-FLAGS_asan := -O1 -fno-omit-frame-pointer -fsanitize=address,undefined \
+FLAGS_asan := -O1 -Wno-format-truncation -fno-omit-frame-pointer -fsanitize=address,undefined \
   -fno-sanitize-recover=all -Wno-null-dereference -Wno-maybe-uninitialized
-FLAGS_tsan := -O1 -fno-omit-frame-pointer -fsanitize=thread \
+FLAGS_tsan := -O1 -Wno-format-truncation -fno-omit-frame-pointer -fsanitize=thread \
   -Wno-null-dereference -Wno-maybe-uninitialized
 FLAGS_cov := -O0 --coverage
 FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined \

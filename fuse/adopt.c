@@ -74,21 +74,15 @@ void adopt_beside(struct mount *mount, const char *path)
     inode_unref(&mount->table, parent, 1);
 }
 
-/* Is there a database of this file's name by now? Then it has strangers. */
+/* Is it a database by now, by name or by what is in it? The engine says: with
+ * journal_mode=MEMORY there is never a companion to tell. */
 static void look_again(struct handle *handle)
 {
-    struct mount *mount = handle->mount;
     char path[DATABASE_NAME_MAX];
-    struct database *database;
-    enum database_file kind;
 
-    if (!inode_is_linked(&mount->table, handle->inode) ||
-        handle_path(handle, path) < 0)
-        return;
-    database = commit_find_database(mount, path, &kind);
-    if (database != NULL)
+    if (inode_is_linked(&handle->mount->table, handle->inode) &&
+        handle_path(handle, path) == 0)
         announce_all(handle->inode, path);
-    database_unref(database);
 }
 
 static struct database *current(struct handle *handle,

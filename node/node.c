@@ -208,18 +208,6 @@ static int signals_open(struct node *node)
     return rc;
 }
 
-static int loop_open(struct node *node)
-{
-    int rc = uv_loop_init(&node->loop);
-
-    if (rc < 0)
-        return rc;
-    rc = uv_async_init(&node->loop, &node->async, on_async);
-    if (rc == 0)
-        rc = signals_open(node);
-    return rc;
-}
-
 static int control_up(struct node *node)
 {
     struct control_handlers handlers;
@@ -240,12 +228,17 @@ static int node_up(struct node *node)
 {
     int rc = data_open(node);
 
-    if (rc == 0)
-        rc = loop_open(node);
+    if (rc < 0)
+        return rc;
+    rc = uv_loop_init(&node->loop);
     if (rc < 0)
         return rc;
     node->loop_open = true;
-    rc = engine_open(node);
+    rc = uv_async_init(&node->loop, &node->async, on_async);
+    if (rc == 0)
+        rc = signals_open(node);
+    if (rc == 0)
+        rc = engine_open(node);
     if (rc < 0)
         return rc;
     waits_open(&node->waits, &node->loop, node->catalog);
@@ -257,6 +250,28 @@ static int node_up(struct node *node)
     if (rc == 0)
         rc = control_up(node);
     return rc;
+}
+
+static void close_handle(uv_handle_t *handle, void *context)
+{
+    (void)context;
+    if (!uv_is_closing(handle))
+        uv_close(handle, NULL);
+}
+
+/* After a failed start whatever was opened on the loop is closed. */
+static void loop_down(struct node *node)
+{
+    int rc;
+
+    if (!node->loop_open)
+        return;
+    if (node->failed) {
+        uv_walk(&node->loop, close_handle, NULL);
+        uv_run(&node->loop, UV_RUN_DEFAULT);
+    }
+    rc = uv_loop_close(&node->loop);
+    ASSERT(rc == 0);
 }
 
 static void node_down(struct node *node)
@@ -271,11 +286,7 @@ static void node_down(struct node *node)
         mount_close(node->mount);
     }
     catalog_close(node->catalog);
-    if (node->loop_open) {
-        int rc = uv_loop_close(&node->loop);
-
-        ASSERT(rc == 0 || node->failed);
-    }
+    loop_down(node);
     os_close(&node->files);
     lockfile_release(&node->lock);
     os_close(&node->data);

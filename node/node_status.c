@@ -10,17 +10,47 @@
 #include "node/status.h"
 #include "node/version.h"
 
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
+/* Every database, by reference, to be sorted by name. */
 struct gather {
-    struct node *node;
-    json_t *status;
-    int rc;
+    struct database **databases;
+    size_t count, capacity;
+    bool failed;
 };
 
-static void add_database(void *context, struct database *database)
+static void gather_one(void *context, struct database *database)
 {
     struct gather *gather = context;
+
+    if (gather->count == gather->capacity) {
+        size_t capacity = gather->capacity * 2 + 64;
+        struct database **grown =
+            realloc(gather->databases, capacity * sizeof(struct database *));
+
+        if (grown == NULL) {
+            gather->failed = true;
+            return;
+        }
+        gather->databases = grown;
+        gather->capacity = capacity;
+    }
+    gather->databases[gather->count++] = database_ref(database);
+}
+
+static int by_name(const void *a, const void *b)
+{
+    struct database *const *left = a, *const *right = b;
+
+    return strcmp(database_name(*left), database_name(*right));
+}
+
+static int add_database(struct node *node, json_t *status,
+                        struct database *database)
+{
     struct status_database facts = {
         .name = database_name(database),
         .lag_us = STATUS_NONE,
@@ -32,10 +62,27 @@ static void add_database(void *context, struct database *database)
     };
 
     database_view(database, &facts.view);
-    if (!gather->node->is_primary)
-        node_links_database(gather->node, database, &facts);
-    if (gather->rc == 0)
-        gather->rc = status_add_database(gather->status, &facts);
+    if (!node->is_primary)
+        node_links_database(node, database, &facts);
+    return status_add_database(status, &facts);
+}
+
+static int add_databases(struct node *node, json_t *status)
+{
+    struct gather gather = {0};
+    int rc = 0;
+
+    catalog_each(node->catalog, gather_one, &gather);
+    if (gather.count > 0)
+        qsort(gather.databases, gather.count, sizeof(struct database *),
+              by_name);
+    for (size_t i = 0; i < gather.count; i++) {
+        if (rc == 0)
+            rc = add_database(node, status, gather.databases[i]);
+        database_unref(gather.databases[i]);
+    }
+    free(gather.databases);
+    return gather.failed ? -ENOMEM : rc;
 }
 
 json_t *node_status(struct node *node)
@@ -62,20 +109,21 @@ json_t *node_status(struct node *node)
         .primary_id = "",
         .primary_rtt_us = STATUS_NONE,
     };
-    struct gather gather = {.node = node};
+    json_t *status;
+    int rc;
 
     address_format(&config->node.advertise, advertise);
     address_format(&config->lease.primary, primary);
     node_links_facts(node, &facts);
-    gather.status = status_make(&facts);
-    if (gather.status == NULL)
+    status = status_make(&facts);
+    if (status == NULL)
         return NULL;
-    catalog_each(node->catalog, add_database, &gather);
-    if (gather.rc == 0)
-        gather.rc = node_links_replicas(node, gather.status);
-    if (gather.rc < 0) {
-        json_decref(gather.status);
+    rc = add_databases(node, status);
+    if (rc == 0)
+        rc = node_links_replicas(node, status);
+    if (rc < 0) {
+        json_decref(status);
         return NULL;
     }
-    return gather.status;
+    return status;
 }

@@ -190,6 +190,7 @@ struct database {
     bool attach_at_valid;
     struct list waiting; /* parked requests that cannot be answered yet */
     bool needs_reread;
+    bool told_no_journal; /* said once */
     bool stopped;
     bool failing; /* the last try failed; told once */
     struct meta_fingerprint explained; /* rollback mode: as last captured */

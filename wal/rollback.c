@@ -134,9 +134,12 @@ static int prepare_emit(struct database *database, uint32_t page_bytes,
         plan.flags = (plan.flags & ~(uint32_t)RECORD_PREPARED) | RECORD_REREAD;
     rc = emit(database, &plan, &source, &emitted);
     os_free(&source.pgnos);
-    if (rc == 0 && all && emitted)
+    if (rc == 0 && all && emitted && !database->told_no_journal) {
+        database->told_no_journal = true;
         notes_event(database, DATABASE_EVENT_CHANGED,
-                    "commit without a journal, compared page by page");
+                    "commits without a journal (journal_mode=MEMORY or OFF): "
+                    "each compares every page; WAL is faster and safer");
+    }
     return rc;
 }
 
