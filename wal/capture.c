@@ -43,9 +43,13 @@ void capture_free(struct capture *capture)
 void capture_start(struct database *database,
                    const struct walindex_header *header)
 {
-    database->capture.seen = *header;
-    database->capture.valid = true;
-    database->capture.look_frame = 0;
+    struct capture *capture = &database->capture;
+
+    if (memcmp(capture->seen.salt, header->salt, FRAME_SALT_BYTES) != 0)
+        memcpy(capture->salt_before, capture->seen.salt, FRAME_SALT_BYTES);
+    capture->seen = *header;
+    capture->valid = true;
+    capture->look_frame = 0;
 }
 
 static size_t frame_bytes(const struct walindex_header *header)
@@ -446,27 +450,51 @@ bool capture_has_news(struct database *database)
            change != database->capture.seen.change;
 }
 
+/*
+ * What frames behind the captured ones look like. Before the first frame of a
+ * generation the wal-index may still have other salts than the file: a writer
+ * draws them when it writes the WAL header and publishes them with its commit.
+ * A file that still shows the generation before has nothing new in it.
+ */
+static bool look_expects(struct database *database,
+                         struct frame_wal_header *ret_header)
+{
+    const struct walindex_header *seen = &database->capture.seen;
+    uint8_t bytes[FRAME_WAL_HEADER_BYTES];
+
+    if (seen->max_frame > 0) {
+        ret_header->page_bytes = seen->page_bytes;
+        memcpy(ret_header->salt, seen->salt, FRAME_SALT_BYTES);
+        return true;
+    }
+    return os_pread(&database->wal_file, bytes, sizeof bytes, 0,
+                    SITE_CAPTURE_READ) == (ssize_t)sizeof bytes &&
+           frame_wal_header_decode(bytes, ret_header) == 0 &&
+           memcmp(ret_header->salt, database->capture.salt_before,
+                  FRAME_SALT_BYTES) != 0;
+}
+
 bool capture_is_pending(struct database *database)
 {
     struct capture *capture = &database->capture;
-    struct walindex_header *seen = &capture->seen;
     uint8_t bytes[FRAME_HEADER_BYTES];
+    struct frame_wal_header expected;
     struct frame frame;
 
-    if (!capture->valid || seen->page_bytes == 0)
+    if (!capture->valid || !look_expects(database, &expected))
         return false;
-    if (capture->look_frame <= seen->max_frame)
-        capture->look_frame = seen->max_frame + 1;
+    if (capture->look_frame <= capture->seen.max_frame)
+        capture->look_frame = capture->seen.max_frame + 1;
     for (int i = 0; i < LOOK_FRAMES; i++) {
         ssize_t n = os_pread(&database->wal_file, bytes, sizeof bytes,
                              frame_offset(capture->look_frame,
-                                          seen->page_bytes),
+                                          expected.page_bytes),
                              SITE_CAPTURE_READ);
 
         if (n != (ssize_t)sizeof bytes)
             return false;
         frame_decode(bytes, &frame);
-        if (memcmp(frame.salt, seen->salt, FRAME_SALT_BYTES) != 0)
+        if (memcmp(frame.salt, expected.salt, FRAME_SALT_BYTES) != 0)
             return false;
         if (frame.commit_pages != 0)
             return true;

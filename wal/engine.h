@@ -98,6 +98,7 @@ struct pin {
 struct capture {
     bool valid;                  /* seen describes what was captured */
     struct walindex_header seen; /* header at the last capture */
+    uint8_t salt_before[FRAME_SALT_BYTES]; /* of the generation before */
     uint32_t look_frame;         /* second look: next frame not looked at */
     uint64_t look_until_ns;      /* second look: backing off until */
     uint64_t look_pause_ns;

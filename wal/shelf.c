@@ -64,10 +64,14 @@ void shelf_close(struct shelf *shelf)
 
 txid_t shelf_first_txid(const struct shelf *shelf)
 {
-    for (size_t i = 0; i < shelf->count; i++)
-        if (shelf->segments[i]->header.first_part == 1)
-            return shelf->segments[i]->header.first_txid;
-    return 0;
+    size_t i = 0;
+    txid_t txid;
+
+    while (i < shelf->count && shelf->segments[i]->header.first_part != 1)
+        i++;
+    txid = i < shelf->count ? shelf->segments[i]->header.first_txid : 0;
+    /* All there is may be parts of a record that is unfinished. */
+    return txid <= continuity_end_txid(&shelf->continuity) ? txid : 0;
 }
 
 uint64_t shelf_bytes(const struct shelf *shelf)

@@ -41,7 +41,7 @@ int shelf_open(struct shelf *shelf, int dirfd, const char *path,
                const struct lineage *lineage, struct log_found *ret_found);
 void shelf_close(struct shelf *shelf);
 
-/* Oldest TXID whose record begins in a segment still there; 0: none. */
+/* Oldest TXID whose whole record is still there; 0: none. */
 txid_t shelf_first_txid(const struct shelf *shelf);
 uint64_t shelf_bytes(const struct shelf *shelf);
 
