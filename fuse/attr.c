@@ -12,7 +12,7 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-/* ---- reading --------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 static void override_owner(const struct mount *mount, struct stat *status)
 {
@@ -75,7 +75,7 @@ void attr_new_owner(fuse_req_t req, const struct stat *parent, uid_t *ret_uid,
         *ret_gid = parent->st_mode & S_ISGID ? parent->st_gid : caller->gid;
 }
 
-/* ---- setting ---------------------------------------------------------------- */
+/* ---- setting ------------------------------------------------------------- */
 
 /* One SETATTR: where it goes, and what it wants. A file is in use. */
 struct change {

@@ -43,7 +43,7 @@ static void dir_free(struct dir *dir)
     free(dir);
 }
 
-/* ---- virtual ----------------------------------------------------------------------- */
+/* ---- virtual ------------------------------------------------------------- */
 
 /* A folder of several databases comes once for each: list it once. */
 static bool is_listed(const struct dir *dir, const char *name)
@@ -93,7 +93,7 @@ static size_t read_listed(fuse_req_t req, const struct dir *dir, char *bytes,
     return used;
 }
 
-/* ---- real --------------------------------------------------------------------------- */
+/* ---- real ---------------------------------------------------------------- */
 
 static int open_stream(const struct inode *inode, DIR **ret_stream)
 {
@@ -166,7 +166,7 @@ static size_t read_stream(fuse_req_t req, struct dir *dir, char *bytes,
     return used;
 }
 
-/* ---- requests ------------------------------------------------------------------------ */
+/* ---- requests ------------------------------------------------------------ */
 
 void dir_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
 {

@@ -27,7 +27,7 @@ static int path_of(struct mount *mount, struct inode *parent, const char *name,
                          DATABASE_NAME_MAX);
 }
 
-/* ---- lookup and forget ------------------------------------------------------- */
+/* ---- lookup and forget --------------------------------------------------- */
 
 int entry_describe(fuse_req_t req, struct inode *inode,
                    struct fuse_entry_param *ret_entry)
@@ -88,7 +88,7 @@ static int enter_real(struct mount *mount, struct inode *parent,
 void entry_lookup(fuse_req_t req, fuse_ino_t parent_number, const char *name)
 {
     struct mount *mount = mount_of(req);
-    struct inode *parent = inode_of(req, parent_number), *inode;
+    struct inode *parent = inode_of(req, parent_number), *inode = NULL;
     int kind = virtual_find(mount, parent, name), rc;
 
     ASSERT_ON_FUSE();
@@ -128,7 +128,7 @@ void entry_forget_multi(fuse_req_t req, size_t count,
     fuse_reply_none(req);
 }
 
-/* ---- making ------------------------------------------------------------------- */
+/* ---- making -------------------------------------------------------------- */
 
 /* Owner and mode for a file or directory that is being made. */
 struct adornment {
@@ -179,7 +179,7 @@ static bool adornment_of_database(struct inode *parent, const char *name,
 static int adorn(fuse_req_t req, struct inode *parent, int fd, const char *name,
                  mode_t mode)
 {
-    struct adornment adornment;
+    struct adornment adornment = {0};
     int rc = 0;
 
     if (!request_is_own(req) ||
@@ -262,7 +262,7 @@ void entry_mkdir(fuse_req_t req, fuse_ino_t parent_number, const char *name,
                  mode_t mode)
 {
     struct mount *mount = mount_of(req);
-    struct inode *parent = inode_of(req, parent_number), *inode;
+    struct inode *parent = inode_of(req, parent_number), *inode = NULL;
     char path[DATABASE_NAME_MAX];
     int rc = path_of(mount, parent, name, path);
 
@@ -303,7 +303,7 @@ void entry_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
     reply_result(req, -EPERM);
 }
 
-/* ---- removing ------------------------------------------------------------------- */
+/* ---- removing ------------------------------------------------------------ */
 
 /* Removes a name of the backing directory and ours. */
 static int remove_name(struct mount *mount, struct inode *parent,
@@ -374,7 +374,7 @@ void entry_rmdir(fuse_req_t req, fuse_ino_t parent_number, const char *name)
     reply_result(req, rc);
 }
 
-/* ---- renaming ------------------------------------------------------------------- */
+/* ---- renaming ------------------------------------------------------------ */
 
 struct renaming {
     struct inode *from_parent, *to_parent;

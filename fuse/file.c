@@ -27,7 +27,7 @@
 
 #define READ_STACK_BYTES (128u << 10) /* one readahead of the kernel */
 
-/* ---- open, create, release ------------------------------------------------ */
+/* ---- open, create, release ----------------------------------------------- */
 
 /* Gives the kernel's side of an open file back, then tells the engine. */
 static void file_close(struct handle *handle)
@@ -146,7 +146,7 @@ void file_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_of(req);
     struct inode *inode = inode_of(req, number);
-    struct handle *handle;
+    struct handle *handle = NULL;
     int rc;
 
     ASSERT_ON_FUSE();
@@ -165,6 +165,7 @@ void file_open(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
         reply_result(req, rc);
         return;
     }
+    ASSERT(handle != NULL);
     rc = file_announce(handle, false);
     if (rc == DATABASE_PARKED)
         return; /* handle may be gone already */
@@ -197,17 +198,21 @@ static int file_create_open(fuse_req_t req, struct inode *inode,
                             struct os_file *file, struct fuse_file_info *fi,
                             struct handle **ret_handle)
 {
+    struct handle *handle = NULL;
     int rc;
 
     backing_use_created(inode, file);
-    rc = file_handle(req, inode, fi, ret_handle);
+    rc = file_handle(req, inode, fi, &handle);
     if (rc < 0) {
         backing_leave(inode);
         return rc;
     }
-    rc = file_announce(*ret_handle, true);
+    ASSERT(handle != NULL);
+    rc = file_announce(handle, true);
     if (rc < 0)
-        file_abandon(*ret_handle);
+        file_abandon(handle);
+    else
+        *ret_handle = handle;
     return rc;
 }
 
@@ -215,9 +220,9 @@ void file_create(fuse_req_t req, fuse_ino_t parent_number, const char *name,
                  mode_t mode, struct fuse_file_info *fi)
 {
     struct mount *mount = mount_of(req);
-    struct inode *parent = inode_of(req, parent_number), *inode;
+    struct inode *parent = inode_of(req, parent_number), *inode = NULL;
     struct os_file file = {0};
-    struct handle *handle;
+    struct handle *handle = NULL;
     char path[DATABASE_NAME_MAX];
     int rc;
 
@@ -258,7 +263,7 @@ void file_release(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
     reply_result(req, 0);
 }
 
-/* ---- content --------------------------------------------------------------- */
+/* ---- content ------------------------------------------------------------- */
 
 static void read_text(fuse_req_t req, const struct handle *handle, size_t size,
                       off_t offset)

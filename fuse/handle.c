@@ -49,9 +49,10 @@ int handle_path(struct handle *handle, char ret_path[DATABASE_NAME_MAX])
 
 void handle_free_all(struct mount *mount)
 {
-    while (!list_is_empty(&mount->handles)) {
-        struct handle *handle = LIST_ENTRY(mount->handles.next, struct handle,
-                                           link);
+    struct list *link;
+
+    while ((link = list_pop(&mount->handles)) != NULL) {
+        struct handle *handle = LIST_ENTRY(link, struct handle, link);
 
         database_unref(handle->database);
         if (handle->inode->identity.type == INODE_FILE)

@@ -244,6 +244,7 @@ int inode_enter(struct inode_table *table, struct inode *parent,
         rc = inode_make(parent, name, identity, &inode);
         if (rc < 0)
             return rc;
+        ASSERT(inode != NULL);
         pthread_mutex_lock(&table->lock);
         enter_locked(table, parent, inode);
         pthread_mutex_unlock(&table->lock);
@@ -360,7 +361,7 @@ void inode_renamed(struct inode_table *table, struct inode *from_parent,
     inode_unref(table, lost, 1);
 }
 
-/* ---- paths ---------------------------------------------------------------- */
+/* ---- paths --------------------------------------------------------------- */
 
 /* Writes "/name" before `at`; NULL when there is no room. */
 static char *prepend(char *start, char *at, const char *name)

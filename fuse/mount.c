@@ -30,7 +30,7 @@
 
 #define BACKGROUND_MAX 64 /* readahead and write-back under way at one time */
 
-/* ---- handshake ------------------------------------------------------------------ */
+/* ---- handshake ----------------------------------------------------------- */
 
 /*
  * What we want from the kernel, and what not:
@@ -140,7 +140,7 @@ static void choose_mode(struct mount *mount)
         say_refusal(mount, rc);
 }
 
-/* ---- open ------------------------------------------------------------------------- */
+/* ---- open ---------------------------------------------------------------- */
 
 /* libfuse's own words, kept for the error text and the log. */
 static _Thread_local char library_said[256];
@@ -290,7 +290,7 @@ const char *mount_mode_reason(const struct mount *mount)
     return mount->reason;
 }
 
-/* ---- start, stop, close ------------------------------------------------------------ */
+/* ---- start, stop, close -------------------------------------------------- */
 
 int mount_start(struct mount *mount)
 {
@@ -325,7 +325,7 @@ void mount_close(struct mount *mount)
     free(mount);
 }
 
-/* ---- changes behind the mount -------------------------------------------------------- */
+/* ---- changes behind the mount -------------------------------------------- */
 
 void mount_invalidate(struct mount *mount, const char *name)
 {

@@ -42,7 +42,7 @@ __attribute__((format(printf, 3, 4))) static int explain(
     return rc;
 }
 
-/* ---- what is mounted ------------------------------------------------------- */
+/* ---- what is mounted ----------------------------------------------------- */
 
 /* Undoes the octal escapes of mountinfo (\040 is a space), in place. */
 static void unescape(char *text)
@@ -124,7 +124,7 @@ static bool is_ours(const char *path)
     return ours;
 }
 
-/* ---- fit for a mount --------------------------------------------------------- */
+/* ---- fit for a mount ----------------------------------------------------- */
 
 /* The directory's own path is sound even when what covers it is dead. */
 static char *resolve_by_parent(const char *path)
@@ -229,7 +229,7 @@ int mountpoint_prepare(const char *path, char error_text[MOUNT_ERROR_BYTES])
     return check_empty(path, error_text);
 }
 
-/* ---- mount and unmount ---------------------------------------------------------- */
+/* ---- mount and unmount --------------------------------------------------- */
 
 static int device_open(char error_text[MOUNT_ERROR_BYTES])
 {

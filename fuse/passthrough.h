@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuse/passthrough.h - passthrough: the kernel reads and writes the backing file
- * by itself, and we never see it.
+ * fuse/passthrough.h - the kernel reads and writes the backing file by itself,
+ * and we never see it.
  *
  * Passthrough is a property of an inode: all opens of it at one time go the
  * same way and name the same backing id, or the kernel refuses them. So the

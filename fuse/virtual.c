@@ -18,7 +18,7 @@
 #define WAITS_PATH HOME_NAME "/wait"
 #define POSITION_SUFFIX "-pos"
 
-/* ---- what is where --------------------------------------------------------- */
+/* ---- what is where ------------------------------------------------------- */
 
 static bool is_database(struct mount *mount, const char *name)
 {
@@ -182,7 +182,7 @@ bool virtual_is_reserved(struct mount *mount, struct inode *parent,
     return virtual_find(mount, parent, name) > VIRTUAL_NONE;
 }
 
-/* ---- content ----------------------------------------------------------------- */
+/* ---- content ------------------------------------------------------------- */
 
 static bool is_directory(unsigned kind)
 {
@@ -353,7 +353,7 @@ int virtual_stat(struct mount *mount, struct inode *inode,
     return 0;
 }
 
-/* ---- listings ------------------------------------------------------------------ */
+/* ---- listings ------------------------------------------------------------ */
 
 struct listing {
     const char *folder;

@@ -31,7 +31,7 @@ static void text_opened(struct handle *handle, int rc)
         reply_result(req, rc);
 }
 
-/* ---- tokens and positions ------------------------------------------------------ */
+/* ---- tokens and positions ------------------------------------------------ */
 
 static void pass_on_done(struct parked *parked, int rc)
 {
@@ -58,7 +58,7 @@ static void open_after_pass(struct handle *handle)
     database_pass(database, &handle->parked);
 }
 
-/* ---- waits ------------------------------------------------------------------------ */
+/* ---- waits --------------------------------------------------------------- */
 
 struct waiting {
     struct mount_wait wait;
@@ -82,12 +82,12 @@ static struct waiting *waiting_new(struct handle *handle)
     return waiting;
 }
 
-static void waiting_let_go(struct waiting *waiting)
+static void waiting_let_go(struct waiting *waiting, unsigned count)
 {
     unsigned holders;
 
     pthread_mutex_lock(&waiting->lock);
-    holders = --waiting->holders;
+    holders = waiting->holders -= count;
     pthread_mutex_unlock(&waiting->lock);
     if (holders != 0)
         return;
@@ -123,7 +123,7 @@ static void waiting_on_done(struct mount_wait *wait, int rc)
     fuse_req_interrupt_func(handle->req, NULL, NULL);
     atomic_fetch_sub(&handle->mount->parked, 1);
     text_opened(handle, rc);
-    waiting_let_go(waiting);
+    waiting_let_go(waiting, 1);
 }
 
 /* The node has taken the wait: tell it what happened meanwhile. */
@@ -134,7 +134,7 @@ static void waiting_is_known(struct waiting *waiting, struct mount *mount)
     if (waiting->interrupted)
         waiting_cancel(waiting, mount);
     pthread_mutex_unlock(&waiting->lock);
-    waiting_let_go(waiting);
+    waiting_let_go(waiting, 1);
 }
 
 /* Hands the wait over: 0, or refused and nothing is held any more. */
@@ -160,8 +160,7 @@ static int wait_submit(struct handle *handle, const char *name,
     }
     atomic_fetch_sub(&mount->parked, 1);
     fuse_req_interrupt_func(req, NULL, NULL);
-    waiting_let_go(waiting);
-    waiting_let_go(waiting); /* on_done will not */
+    waiting_let_go(waiting, 2); /* on_done will not come */
     return rc;
 }
 

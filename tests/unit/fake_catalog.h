@@ -19,6 +19,7 @@
 #include <errno.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -110,7 +111,7 @@ static struct database *fake_add(struct catalog *catalog, const char *name)
     if (database != NULL)
         return database;
     database = calloc(1, sizeof *database);
-    strncpy(database->name, name, sizeof database->name - 1);
+    snprintf(database->name, sizeof database->name, "%s", name);
     atomic_store(&database->references, 2);
     pthread_mutex_lock(&catalog->lock);
     list_push_back(&catalog->databases, &database->link);
@@ -161,7 +162,7 @@ void database_view(struct database *database, struct database_view *ret_view)
     };
 }
 
-/* ---- parking ----------------------------------------------------------------- */
+/* ---- parking ------------------------------------------------------------- */
 
 static void fake_park(struct catalog *catalog, struct parked *parked)
 {
@@ -229,7 +230,7 @@ static void fake_close(struct catalog *catalog)
     pthread_mutex_destroy(&catalog->lock);
 }
 
-/* ---- what fuse/ tells ---------------------------------------------------------- */
+/* ---- what fuse/ tells ---------------------------------------------------- */
 
 static struct database *fake_of(struct catalog *catalog, const char *name,
                                 enum database_file *ret_kind, bool make)

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/unit/fuse_stage.h - a mount over a fake engine, and a shell inside it.
- * Include it once per program, after tests/harness.h. Without root or
+ * Include it once per program; it brings the harness. Without root or
  * /dev/fuse there is no mount: such a test is over at once.
  */
 #ifndef TESTS_UNIT_FUSE_STAGE_H
 #define TESTS_UNIT_FUSE_STAGE_H
+
+#include "tests/harness.h"
 
 #include "fuse/mount.h"
 #include "tests/unit/fake_catalog.h"
@@ -53,7 +55,8 @@ __attribute__((format(printf, 2, 3))) static int sh(const char *place,
     vsnprintf(command, sizeof command, format, arguments);
     va_end(arguments);
     snprintf(line, sizeof line,
-             "cd %s && F=%s/files timeout ${SH_SECONDS:-30} sh -ec 'no() { if \"$@\"; then "
+             "cd %s && F=%s/files timeout ${SH_SECONDS:-30} sh -ec 'no() { if "
+             "\"$@\"; then "
              "return 1; fi; }; %s'",
              place, now.dir, command);
     status = system(line);

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* A mount behaves as users expect of a file system. */
-#include "tests/harness.h"
-
 #include "tests/unit/fuse_stage.h"
 
 #include <sys/statvfs.h>

@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a mount: where it may be, what was left there, how it ends. */
-#include "tests/harness.h"
-
 #include "tests/unit/fuse_stage.h"
 
 #include <sys/stat.h>

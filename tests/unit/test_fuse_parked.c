@@ -1,7 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Requests that are answered later, or refused. */
-#include "tests/harness.h"
-
 #include "tests/unit/fuse_stage.h"
 
 IN_BOTH_MODES(a_parked_fsync_keeps_only_its_own_program_waiting, NULL)

@@ -1,8 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Stock SQLite in a mount, in both modes: it works, and nothing the engine must
  * know about escapes. */
-#include "tests/harness.h"
-
 #include "tests/unit/fuse_stage.h"
 
 IN_BOTH_MODES(sqlite_works_in_every_journal_mode, NULL)

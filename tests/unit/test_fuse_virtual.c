@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* .primary, .lag, DB-pos and .tidemark/ */
-#include "tests/harness.h"
-
 #include "tests/unit/fuse_stage.h"
 
 #include <signal.h>
+#include <spawn.h>
 
 static _Atomic(struct mount_wait *) waiting;
 static atomic_int cancels;
@@ -21,7 +20,8 @@ static int hook_status(void *context, char **ret_text, size_t *ret_size)
 static const char *hook_primary(void *context, char buffer[MOUNT_PRIMARY_BYTES])
 {
     (void)context;
-    return strcpy(buffer, "fra-1");
+    snprintf(buffer, MOUNT_PRIMARY_BYTES, "fra-1");
+    return buffer;
 }
 
 static int64_t hook_lag(void *context)
@@ -139,18 +139,15 @@ IN_BOTH_MODES(a_wait_can_be_interrupted, &hooks)
 {
     struct mount_wait *wait = NULL;
     pid_t child;
-    char path[128];
+    char path[128], program[] = "cat";
+    char *words[] = {program, path, NULL};
     int status;
 
     atomic_store(&cancels, 0);
     EXPECT_SH("sqlite3 w.db \"create table t(a)\"");
     snprintf(path, sizeof path, "%s/mnt/.tidemark/wait/w.db/0a0b0c0d.1.9",
              now.dir);
-    child = vfork();
-    if (child == 0) {
-        execlp("cat", "cat", path, (char *)NULL);
-        _exit(127);
-    }
+    EXPECT_EQ(posix_spawnp(&child, "cat", NULL, NULL, words, environ), 0);
     for (int i = 0; i < 5000 && wait == NULL; i++) {
         wait = atomic_load(&waiting);
         usleep(1000);
