@@ -26,7 +26,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* ---- from other threads to the loop ----------------------------------------- */
+/* ---- from other threads to the loop -------------------------------------- */
 
 static void on_wake(void *context)
 {
@@ -51,7 +51,7 @@ static void on_changed(void *context, struct database *database)
     node_links_changed(node, database);
 }
 
-/* ---- data directory ------------------------------------------------------------ */
+/* ---- data directory ------------------------------------------------------ */
 
 static int data_open(struct node *node)
 {
@@ -88,7 +88,7 @@ static void limits_raise(void)
     (void)setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-/* ---- engine and mount ------------------------------------------------------------ */
+/* ---- engine and mount ---------------------------------------------------- */
 
 static int engine_open(struct node *node)
 {
@@ -157,7 +157,7 @@ static int mount_up(struct node *node)
     return rc;
 }
 
-/* ---- stopping ------------------------------------------------------------------------ */
+/* ---- stopping ------------------------------------------------------------ */
 
 static void on_links_closed(struct node *node)
 {
@@ -191,7 +191,7 @@ static void on_signal(uv_signal_t *signal, int number)
     node_stop(node);
 }
 
-/* ---- the way up -------------------------------------------------------------------------- */
+/* ---- the way up ---------------------------------------------------------- */
 
 static int signals_open(struct node *node)
 {

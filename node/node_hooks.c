@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- mount: FUSE workers --------------------------------------------------------- */
+/* ---- mount: FUSE workers ------------------------------------------------- */
 
 static int hook_status(void *context, char **ret_text, size_t *ret_size)
 {
@@ -73,7 +73,7 @@ void node_mount_hooks(struct node *node, struct mount_hooks *ret_hooks)
     };
 }
 
-/* ---- control socket: tokens ------------------------------------------------------- */
+/* ---- control socket: tokens ---------------------------------------------- */
 
 /* A forced pass under way for a token; handed over twice: loop -> worker ->
  * loop, which also asks whether anybody still wants the answer. */
@@ -159,7 +159,7 @@ static void control_token(void *context, struct control_call *call,
     database_pass(database, &errand->parked);
 }
 
-/* ---- control socket: waits ---------------------------------------------------------- */
+/* ---- control socket: waits ----------------------------------------------- */
 
 struct caller {
     struct waiter waiter;

@@ -45,8 +45,7 @@ struct node {
 
 /* node_links.c: connections to other nodes. */
 int node_links_open(struct node *node);
-void node_links_close(struct node *node,
-                      void (*on_closed)(struct node *node));
+void node_links_close(struct node *node, void (*on_closed)(struct node *node));
 void node_links_changed(struct node *node, struct database *database);
 
 /* What the links know, for status. Any thread. */

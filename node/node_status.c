@@ -28,8 +28,8 @@ static void gather_one(void *context, struct database *database)
 
     if (gather->count == gather->capacity) {
         size_t capacity = gather->capacity * 2 + 64;
-        struct database **grown =
-            realloc(gather->databases, capacity * sizeof(struct database *));
+        struct database **grown = realloc(gather->databases,
+                                          capacity * sizeof(struct database *));
 
         if (grown == NULL) {
             gather->failed = true;

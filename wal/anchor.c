@@ -49,11 +49,10 @@ int anchor_open(struct anchor *anchor, const char *path)
     ASSERT(anchor->connection == NULL);
     if (fault != 0)
         return site_fail(SITE_ANCHOR_OPEN, path, fault);
-    rc = anchor_errno(sqlite3_open_v2(path, &anchor->connection,
-                                      SQLITE_OPEN_READWRITE |
-                                          SQLITE_OPEN_NOMUTEX,
-                                      NULL),
-                      path);
+    rc = anchor_errno(
+        sqlite3_open_v2(path, &anchor->connection,
+                        SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, NULL),
+        path);
     if (rc == 0) {
         /* Thousands may be open: no lookaside, hardly a page cache. */
         sqlite3_db_config(anchor->connection, SQLITE_DBCONFIG_LOOKASIDE, NULL,

@@ -41,7 +41,6 @@ int anchor_begin(struct anchor *anchor);
 void anchor_end(struct anchor *anchor);
 
 /* SQLite's PASSIVE checkpoint; frames in the WAL, and copied back. */
-int anchor_checkpoint(struct anchor *anchor, int *ret_frames,
-                      int *ret_copied);
+int anchor_checkpoint(struct anchor *anchor, int *ret_frames, int *ret_copied);
 
 #endif

@@ -66,8 +66,7 @@ static int buffer_flush(struct database *database)
     if (apply->used == 0)
         return 0;
     rc = os_pwrite(&database->wal_file, apply->buffer, apply->used,
-                   frame_offset(apply->buffer_first,
-                                apply->header.page_bytes),
+                   frame_offset(apply->buffer_first, apply->header.page_bytes),
                    SITE_APPLY_WRITE);
     apply->used = 0;
     return rc;
@@ -135,8 +134,7 @@ int apply_pages(struct database *database, const struct record *record,
     if (rc == 0 && header->size_pages < hashes->count)
         hashes_resize(hashes, header->size_pages);
     for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
-        const uint8_t *image =
-            record->images + (size_t)i * header->page_bytes;
+        const uint8_t *image = record->images + (size_t)i * header->page_bytes;
         bool last = commit && i + 1 == header->pages;
 
         hashes_set(hashes, record->pgnos[i],
@@ -191,8 +189,7 @@ bool apply_reset(struct database *database)
         walindex_lock(fd, WALINDEX_LOCK_CHECKPOINT, 1) < 0)
         return false;
     if (walindex_lock(fd, WALINDEX_LOCK_READ0 + 1, 4) == 0) {
-        if (walindex_backfilled(&database->index) ==
-                apply->header.max_frame &&
+        if (walindex_backfilled(&database->index) == apply->header.max_frame &&
             getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random) {
             walindex_reset(&database->index, &apply->header, random);
             apply->written = 0;

@@ -23,8 +23,8 @@
 static void mount_path(const struct database *database, const char *suffix,
                        char path[PATH_BYTES])
 {
-    snprintf(path, PATH_BYTES, "%s/%s%s",
-             database->catalog->config.mount_path, database->name, suffix);
+    snprintf(path, PATH_BYTES, "%s/%s%s", database->catalog->config.mount_path,
+             database->name, suffix);
 }
 
 int attach_main(struct database *database)

@@ -46,8 +46,7 @@ static void base_advance(struct database *database)
     struct catalog_config *config = &database->catalog->config;
 
     database->meta.base_txid = database->apply.checkpoint_txid;
-    if (log_bytes(database->log) - database->base_saved_bytes <
-        BASE_SAVE_BYTES)
+    if (log_bytes(database->log) - database->base_saved_bytes < BASE_SAVE_BYTES)
         return;
     replica_save_hashes(database, &database->view.position,
                         database->view.page_bytes);
@@ -97,8 +96,8 @@ void backfill_done(struct database *database)
         apply->checkpoint_txid = database->view.position.txid;
         return;
     } else {
-        apply->checkpoint_next =
-            apply->header.max_frame + wal_limit(database) / 2;
+        apply->checkpoint_next = apply->header.max_frame +
+                                 wal_limit(database) / 2;
     }
     apply->hold = false;
 }

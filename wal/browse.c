@@ -43,7 +43,7 @@ static uint64_t whole_end(const struct shelf *shelf,
     return segment->end;
 }
 
-/* ---- seeking ---------------------------------------------------------------- */
+/* ---- seeking ------------------------------------------------------------- */
 
 /* The segment in which the first record that reaches txid begins. */
 static const struct shelf_segment *segment_of(const struct shelf *shelf,
@@ -106,7 +106,7 @@ int browse_seek(struct browse *browse, txid_t txid,
     return rc;
 }
 
-/* ---- reading ---------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 /* Where the record after the cursor lies. */
 static int next_place(const struct shelf *shelf, struct log_cursor *cursor,

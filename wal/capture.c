@@ -27,10 +27,10 @@ struct batch {
     struct database *database;
     struct walindex_header end; /* header as of the batch's last commit */
     uint32_t from, to;
-    uint32_t commits;      /* as SQLite counts them, psow padding apart */
-    uint32_t padded;       /* commit frames that repeat the one before */
-    bool in_memory;        /* buffer holds them */
-    size_t pages;          /* keys left after the dedup */
+    uint32_t commits; /* as SQLite counts them, psow padding apart */
+    uint32_t padded;  /* commit frames that repeat the one before */
+    bool in_memory;   /* buffer holds them */
+    size_t pages;     /* keys left after the dedup */
 };
 
 void capture_free(struct capture *capture)
@@ -169,8 +169,7 @@ static int frames_note(struct batch *batch, const uint8_t *bytes,
         if (memcmp(frame.salt, batch->end.salt, FRAME_SALT_BYTES) != 0 ||
             frame.pgno == 0)
             return -ESTALE;
-        batch->database->capture.keys[at + i] =
-            key_make(frame.pgno, first + i);
+        batch->database->capture.keys[at + i] = key_make(frame.pgno, first + i);
         if (frame.commit_pages != 0) {
             batch->commits++;
             /* Without powersafe overwrite SQLite repeats the commit frame up
@@ -210,7 +209,7 @@ static int batch_read(struct batch *batch)
 {
     struct database *database = batch->database;
     size_t stride = frame_bytes(&batch->end);
-    uint32_t count = batch->end.max_frame - batch->from + 1, until;
+    uint32_t count = batch->end.max_frame - batch->from + 1, until = 0;
     int rc;
 
     if (count > STEP_BYTES / stride)
@@ -224,8 +223,8 @@ static int batch_read(struct batch *batch)
     if (rc == -ENODATA)
         return -ESTALE; /* the file was cut: only without a gate */
     if (rc == 0)
-        rc = frames_note(batch, database->capture.buffer, batch->from, count,
-                         0, &until);
+        rc = frames_note(batch, database->capture.buffer, batch->from, count, 0,
+                         &until);
     if (rc < 0)
         return rc;
     if (until == 0)
@@ -242,7 +241,7 @@ static int batch_scan(struct batch *batch)
 {
     struct database *database = batch->database;
     size_t stride = frame_bytes(&batch->end);
-    uint32_t all = batch->end.max_frame - batch->from + 1, until, done = 0;
+    uint32_t all = batch->end.max_frame - batch->from + 1, until = 0, done = 0;
     uint32_t step = (uint32_t)(STEP_BYTES / stride);
     int rc = buffer_reserve(&database->capture, step * stride, all);
 
@@ -251,11 +250,10 @@ static int batch_scan(struct batch *batch)
     while (rc == 0 && done < all) {
         uint32_t count = all - done < step ? all - done : step;
 
-        rc = os_pread_full(&database->wal_file, database->capture.buffer,
-                           count * stride,
-                           frame_offset(batch->from + done,
-                                        batch->end.page_bytes),
-                           SITE_CAPTURE_READ);
+        rc = os_pread_full(
+            &database->wal_file, database->capture.buffer, count * stride,
+            frame_offset(batch->from + done, batch->end.page_bytes),
+            SITE_CAPTURE_READ);
         if (rc == 0)
             rc = frames_note(batch, database->capture.buffer,
                              batch->from + done, count, done, &until);
@@ -272,7 +270,7 @@ static int batch_scan(struct batch *batch)
 /* The generation we read from is still there, so what we read is true. */
 static bool batch_still_holds(struct batch *batch)
 {
-    struct walindex_header now;
+    struct walindex_header now = {0};
     int rc = -EAGAIN;
 
     for (int i = 0; rc == -EAGAIN && i < 1000; i++)
@@ -386,8 +384,8 @@ static int recovered_check(struct database *database,
         rc = os_pread_full(&database->wal_file, capture->buffer, stride,
                            frame_offset(i, header->page_bytes),
                            SITE_CAPTURE_READ);
-        if (rc == 0 && !frame_check(&chain, capture->buffer,
-                                    header->page_bytes))
+        if (rc == 0 &&
+            !frame_check(&chain, capture->buffer, header->page_bytes))
             rc = -ESTALE;
         if (rc == 0 && get_be32(capture->buffer + 4) != 0)
             capture->seen.change--; /* so that the rise comes out right */
@@ -411,7 +409,7 @@ static int same_generation(struct database *database,
 int capture_pass(struct database *database)
 {
     struct capture *capture = &database->capture;
-    struct walindex_header header;
+    struct walindex_header header = {0};
     uint32_t from = 1;
     int rc = walindex_read(&database->index, &header), progress = 0;
 
@@ -486,10 +484,10 @@ bool capture_is_pending(struct database *database)
     if (capture->look_frame <= capture->seen.max_frame)
         capture->look_frame = capture->seen.max_frame + 1;
     for (int i = 0; i < LOOK_FRAMES; i++) {
-        ssize_t n = os_pread(&database->wal_file, bytes, sizeof bytes,
-                             frame_offset(capture->look_frame,
-                                          expected.page_bytes),
-                             SITE_CAPTURE_READ);
+        ssize_t n = os_pread(
+            &database->wal_file, bytes, sizeof bytes,
+            frame_offset(capture->look_frame, expected.page_bytes),
+            SITE_CAPTURE_READ);
 
         if (n != (ssize_t)sizeof bytes)
             return false;

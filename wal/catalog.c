@@ -37,7 +37,7 @@ int catalog_draw_lineage(struct lineage *ret_lineage)
     return 0;
 }
 
-/* ---- objects ----------------------------------------------------------------- */
+/* ---- objects ------------------------------------------------------------- */
 
 static void directory_name(const struct lineage *lineage, char *text,
                            size_t size)
@@ -162,7 +162,7 @@ int catalog_create_files(struct database *database)
     return rc;
 }
 
-/* ---- tables --------------------------------------------------------------------- */
+/* ---- tables -------------------------------------------------------------- */
 
 static struct list *bucket(struct catalog *catalog, const char *name)
 {
@@ -175,8 +175,8 @@ static struct database *find_locked(struct catalog *catalog, const char *name)
 
     LIST_EACH(link, safe, head)
     {
-        struct database *database =
-            LIST_ENTRY(link, struct database, name_link);
+        struct database *database = LIST_ENTRY(link, struct database,
+                                               name_link);
 
         if (strcmp(database->name, name) == 0)
             return database;
@@ -270,7 +270,7 @@ void catalog_each(struct catalog *catalog,
     pthread_mutex_unlock(&catalog->lock);
 }
 
-/* ---- tombstones -------------------------------------------------------------------- */
+/* ---- tombstones ---------------------------------------------------------- */
 
 void catalog_bury(struct catalog *catalog, const struct lineage *lineage)
 {
@@ -297,7 +297,7 @@ bool catalog_is_dropped(struct catalog *catalog, const struct lineage *lineage)
     return found;
 }
 
-/* ---- epoch ------------------------------------------------------------------------ */
+/* ---- epoch --------------------------------------------------------------- */
 
 epoch_t catalog_epoch(struct catalog *catalog)
 {
@@ -358,7 +358,7 @@ static int epoch_raise_now(struct catalog *catalog)
     return rc;
 }
 
-/* ---- life -------------------------------------------------------------------------- */
+/* ---- life ---------------------------------------------------------------- */
 
 static int workers_open(struct catalog *catalog)
 {
@@ -396,7 +396,8 @@ static int directories_make(struct catalog *catalog)
 static int databases_load(struct catalog *catalog)
 {
     int fd = openat(catalog->config.data_fd, "db",
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC), rc = 0;
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+        rc = 0;
     struct dirent *entry;
     DIR *dir;
 

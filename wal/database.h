@@ -63,8 +63,8 @@ struct catalog_config {
      * existence of database changed. */
     void (*on_changed)(void *context, struct database *database);
     /* Any thread. name and text are only valid during the call. */
-    void (*on_event)(void *context, enum database_event event,
-                     const char *name, const char *text);
+    void (*on_event)(void *context, enum database_event event, const char *name,
+                     const char *text);
 };
 
 const char *database_event_name(enum database_event event);
@@ -254,8 +254,8 @@ void catalog_on_unlinked(struct catalog *catalog, const char *name, bool own);
  * applications have open or `from` is one; -EROFS on a replica. After it was
  * done: `from` is dropped, `to` is adopted or its content replaced. A
  * directory is renamed only when no database lies below it (-EBUSY). */
-int catalog_on_rename(struct catalog *catalog, const char *from,
-                      const char *to, bool own);
+int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
+                      bool own);
 void catalog_on_renamed(struct catalog *catalog, const char *from,
                         const char *to, bool own);
 

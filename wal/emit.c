@@ -141,8 +141,8 @@ static int emission_part(struct emission *emission, uint32_t part)
     if (rc < 0)
         return rc;
     header->part = part;
-    rc = record_encode(header, emission->source->pgnos + from,
-                       emission->images, count, &blob);
+    rc = record_encode(header, emission->source->pgnos + from, emission->images,
+                       count, &blob);
     if (rc < 0)
         return rc;
     rc = header->flags & RECORD_PREPARED
@@ -326,6 +326,19 @@ int emit_resolve(struct database *database, bool commit)
     return 0;
 }
 
+/* Under the lock; the tail is not empty. */
+static void tail_drop_first(struct database *database)
+{
+    struct list *first = list_pop(&database->tail);
+    struct tail_entry *entry;
+
+    ASSERT(first != NULL);
+    entry = LIST_ENTRY(first, struct tail_entry, link);
+    database->tail_bytes -= entry->blob->size;
+    blob_unref(entry->blob);
+    free(entry);
+}
+
 void emit_tail(struct database *database, const struct record_header *header,
                struct blob *blob)
 {
@@ -344,29 +357,15 @@ void emit_tail(struct database *database, const struct record_header *header,
     list_push_back(&database->tail, &entry->link);
     database->tail_bytes += blob->size;
     while (database->tail_bytes > TAIL_MAX_BYTES &&
-           database->tail.next != &entry->link) {
-        struct tail_entry *old =
-            LIST_ENTRY(database->tail.next, struct tail_entry, link);
-
-        list_remove(&old->link);
-        database->tail_bytes -= old->blob->size;
-        blob_unref(old->blob);
-        free(old);
-    }
+           database->tail.next != database->tail.prev)
+        tail_drop_first(database);
     pthread_mutex_unlock(&database->lock);
 }
 
 void emit_tail_clear(struct database *database)
 {
-    struct list *link;
-
     pthread_mutex_lock(&database->lock);
-    while ((link = list_pop(&database->tail)) != NULL) {
-        struct tail_entry *entry = LIST_ENTRY(link, struct tail_entry, link);
-
-        blob_unref(entry->blob);
-        free(entry);
-    }
-    database->tail_bytes = 0;
+    while (!list_is_empty(&database->tail))
+        tail_drop_first(database);
     pthread_mutex_unlock(&database->lock);
 }

@@ -59,12 +59,12 @@ struct note {
     struct list link;
     enum note_kind kind;
     int rc;
-    struct blob *blob;         /* owned */
-    struct changes *changes;   /* owned */
+    struct blob *blob;       /* owned */
+    struct changes *changes; /* owned */
     struct position position;
     uint32_t page_bytes;
     uint32_t uid, gid, mode;
-    struct history history;    /* owned */
+    struct history history; /* owned */
 };
 
 /* One page set of a prepared (unresolved) rollback-mode commit. */
@@ -99,8 +99,8 @@ struct capture {
     bool valid;                  /* seen describes what was captured */
     struct walindex_header seen; /* header at the last capture */
     uint8_t salt_before[FRAME_SALT_BYTES]; /* of the generation before */
-    uint32_t look_frame;         /* second look: next frame not looked at */
-    uint64_t look_until_ns;      /* second look: backing off until */
+    uint32_t look_frame;    /* second look: next frame not looked at */
+    uint64_t look_until_ns; /* second look: backing off until */
     uint64_t look_pause_ns;
     uint8_t *buffer; /* frames of one batch, reused */
     size_t buffer_bytes;
@@ -116,10 +116,10 @@ struct apply {
     uint8_t *buffer;     /* frames of one batch, reused */
     size_t buffer_bytes;
     size_t used;
-    uint32_t buffer_first; /* number of the first frame in buffer */
-    bool checkpointing;    /* the checkpoint thread has it */
-    bool syncing;          /* ... or syncs the log */
-    bool hold;             /* records wait for the closing checkpoint */
+    uint32_t buffer_first;    /* number of the first frame in buffer */
+    bool checkpointing;       /* the checkpoint thread has it */
+    bool syncing;             /* ... or syncs the log */
+    bool hold;                /* records wait for the closing checkpoint */
     txid_t checkpoint_txid;   /* applied when the checkpoint began */
     uint32_t checkpoint_next; /* begin one at this many frames */
     int checkpoint_rc, checkpoint_frames, checkpoint_copied;
@@ -161,11 +161,11 @@ struct database {
     struct list notes;
     struct list parked;
     struct list requests;
-    bool modified;           /* an application wrote */
-    bool synced;             /* a commit's FSYNC was answered just now */
-    bool wal;                /* page 1 says WAL */
+    bool modified;  /* an application wrote */
+    bool synced;    /* a commit's FSYNC was answered just now */
+    bool wal;       /* page 1 says WAL */
     bool forgotten; /* a note could not be left: re-read */
-    int lock_fd; /* -shm through the mount; -1 when not attached */
+    int lock_fd;    /* -shm through the mount; -1 when not attached */
     struct prepared prepared;
     struct list tail; /* newest last */
     size_t tail_bytes;
@@ -193,18 +193,18 @@ struct database {
     bool needs_reread;
     bool told_no_journal; /* said once */
     bool stopped;
-    bool failing; /* the last try failed; told once */
+    bool failing;                      /* the last try failed; told once */
     struct meta_fingerprint explained; /* rollback mode: as last captured */
-    uint64_t retry_ns;     /* try again at, 0: not */
-    uint64_t idle_since_ns; /* no application since, 0: in use */
-    uint64_t sync_due_ns;  /* log holds unsynced records: sync at */
-    struct list timer_link; /* in worker->timers */
+    uint64_t retry_ns;                 /* try again at, 0: not */
+    uint64_t idle_since_ns;            /* no application since, 0: in use */
+    uint64_t sync_due_ns;              /* log holds unsynced records: sync at */
+    struct list timer_link;            /* in worker->timers */
     uint64_t timer_ns;
-    struct list held;         /* replica: notes behind a hold */
-    uint64_t consumed;        /* replica: bytes offered and dealt with, not
+    struct list held;        /* replica: notes behind a hold */
+    uint64_t consumed;       /* replica: bytes offered and dealt with, not
                                  shown in the view yet */
-    bool behind;              /* replica: the log holds more than is applied */
-    struct position applied;  /* replica: applied, perhaps not published */
+    bool behind;             /* replica: the log holds more than is applied */
+    struct position applied; /* replica: applied, perhaps not published */
     struct record_header applied_header; /* replica: of the record there */
     uint64_t base_saved_bytes; /* replica: log bytes at the last base */
 };
@@ -256,7 +256,8 @@ struct catalog {
     struct list changed;
     struct list done; /* finished requests */
     bool woken;
-    epoch_t epoch; /* [fixed] after open on a primary; under lock on a replica */
+    epoch_t
+        epoch; /* [fixed] after open on a primary; under lock on a replica */
     unsigned next_worker;
     struct lineage *dropped; /* tombstones */
     size_t dropped_count;

@@ -30,14 +30,10 @@ const char *database_event_name(enum database_event event)
 const char *database_state_name(enum database_state state)
 {
     static const char *const names[] = {
-        [DATABASE_CLOSED] = "closed",
-        [DATABASE_ROLLBACK] = "rollback",
-        [DATABASE_ATTACHING] = "attaching",
-        [DATABASE_ATTACHED] = "attached",
-        [DATABASE_COPYING] = "copying",
-        [DATABASE_HELD_BACK] = "held_back",
-        [DATABASE_STOPPED] = "stopped",
-        [DATABASE_DROPPED] = "dropped",
+        [DATABASE_CLOSED] = "closed",       [DATABASE_ROLLBACK] = "rollback",
+        [DATABASE_ATTACHING] = "attaching", [DATABASE_ATTACHED] = "attached",
+        [DATABASE_COPYING] = "copying",     [DATABASE_HELD_BACK] = "held_back",
+        [DATABASE_STOPPED] = "stopped",     [DATABASE_DROPPED] = "dropped",
     };
 
     ASSERT((size_t)state < ARRAY_LENGTH(names));
@@ -61,7 +57,7 @@ int database_history(struct database *database, struct history *ret_history)
     return rc;
 }
 
-/* ---- replica: offers -------------------------------------------------------------- */
+/* ---- replica: offers ----------------------------------------------------- */
 
 /* Another lineage has the name: let the old one go, keep its files. */
 static int move_aside(struct database *old)

@@ -166,9 +166,8 @@ static int load_open(struct hashes *hashes, const struct os_file *file,
     if (rc < 0)
         return rc == -ENODATA ? -EBADMSG : rc;
     *ret_page_bytes = get_le32(header + 8);
-    *ret_position = (struct position){get_le64(header + 16),
-                                      get_le64(header + 24),
-                                      get_le64(header + 32)};
+    *ret_position = (struct position){
+        get_le64(header + 16), get_le64(header + 24), get_le64(header + 32)};
     return hashes->sum == ret_position->sum ? 0 : -EBADMSG;
 }
 

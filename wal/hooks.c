@@ -63,7 +63,7 @@ static struct database *find_of(struct catalog *catalog, const char *name,
     return catalog_find(catalog, base);
 }
 
-/* ---- becoming a database ------------------------------------------------------ */
+/* ---- becoming a database ------------------------------------------------- */
 
 static bool has_header(const struct os_file *file)
 {
@@ -110,7 +110,7 @@ static struct database *adopt(struct catalog *catalog, const char *name)
     return database;
 }
 
-/* ---- open and release --------------------------------------------------------- */
+/* ---- open and release ---------------------------------------------------- */
 
 int catalog_on_create(struct catalog *catalog, const char *name, bool own)
 {
@@ -146,8 +146,7 @@ static int open_main(struct database *database, const struct os_file *backing,
         return -EBUSY;
     }
     database->view.applications++;
-    parks = !created && header.wal &&
-            database->view.state != DATABASE_ATTACHED;
+    parks = !created && header.wal && database->view.state != DATABASE_ATTACHED;
     pthread_mutex_unlock(&database->lock);
     if (parks) {
         notes_park(database, parked, PARKED_OPEN);
@@ -234,7 +233,7 @@ void catalog_on_release(struct catalog *catalog, const char *name,
     os_close(&file);
 }
 
-/* ---- fsync and the commit operation --------------------------------------------- */
+/* ---- fsync and the commit operation -------------------------------------- */
 
 static int fsync_wal(struct database *database, bool own, struct parked *parked)
 {
@@ -314,7 +313,7 @@ void database_on_committed(struct database *database, int rc)
         notes_post(database, note);
 }
 
-/* ---- size, names, owner ----------------------------------------------------------- */
+/* ---- size, names, owner -------------------------------------------------- */
 
 /* We have the wal-index mapped. While that is under way the anchor's own lock
  * (DMS) keeps SQLite's first opener, who cuts -shm to 3 bytes, away. */

@@ -123,8 +123,7 @@ int incoming_end(struct database *database, const struct position *end)
 
     incoming->end = *end;
     incoming->ended = true;
-    return redo_log(database, incoming->position.txid + 1,
-                        incoming_record);
+    return redo_log(database, incoming->position.txid + 1, incoming_record);
 }
 
 bool incoming_is_complete(const struct database *database)
@@ -281,10 +280,10 @@ int incoming_place(struct database *database)
     os_close(&database->main_file);
     database->meta.base_txid = header.last_txid;
     database->meta.flags |= META_COPIED;
-    replica_save_hashes(database, &(struct position){header.epoch,
-                                                     header.last_txid,
-                                                     header.sum_after},
-                        header.page_bytes);
+    replica_save_hashes(
+        database,
+        &(struct position){header.epoch, header.last_txid, header.sum_after},
+        header.page_bytes);
     rc = notes_save_meta(database);
     if (rc == 0)
         notes_publish(database, &header);

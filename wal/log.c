@@ -54,7 +54,7 @@ static void numbers_follow(struct log *log)
         log->syncer.durable_txid = log->syncer.last_txid;
 }
 
-/* ---- opening ---------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------- */
 
 static int log_start(struct log *log)
 {
@@ -111,7 +111,7 @@ int log_sync(struct log *log)
     return rc;
 }
 
-/* ---- appending -------------------------------------------------------------- */
+/* ---- appending ----------------------------------------------------------- */
 
 /* Where an append goes, and how things stood before it. */
 struct append {
@@ -393,7 +393,7 @@ int log_append_sync(struct log *log, const struct record_header *header,
     return rc;
 }
 
-/* ---- reading ---------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 int log_seek(struct log *log, txid_t txid, struct log_cursor *ret_cursor)
 {
@@ -409,7 +409,7 @@ int log_read(struct log *log, struct log_cursor *cursor,
     return browse_read(&log->browse, cursor, ret_header, ret_blob);
 }
 
-/* ---- shortening ------------------------------------------------------------- */
+/* ---- shortening ---------------------------------------------------------- */
 
 /* May the oldest segment go? Only with all that began in it: when the next
  * segments begin with later parts of its last record, they must be old, too. */
@@ -510,7 +510,7 @@ int log_cut(struct log *log, txid_t txid)
     return rc;
 }
 
-/* ---- numbers ---------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------- */
 
 static uint64_t number_read(struct log *log, const uint64_t *number)
 {

@@ -13,8 +13,9 @@
 
 #define FIXED_BYTES 102u
 #define MAGIC "TMKMETA1"
-#define META_MAX_BYTES (FIXED_BYTES + DATABASE_NAME_MAX + 8u + 4u +            \
-                        HISTORY_MAX * HISTORY_ENTRY_BYTES)
+#define META_MAX_BYTES                                                         \
+    (FIXED_BYTES + DATABASE_NAME_MAX + 8u + 4u +                               \
+     HISTORY_MAX * HISTORY_ENTRY_BYTES)
 
 static void path_make(char *path, size_t size, const char *directory)
 {
@@ -73,10 +74,9 @@ static void fixed_decode(struct meta *meta, const uint8_t *at)
     meta->base_txid = get_le64(at + 40);
     meta->clean_position = (struct position){
         get_le64(at + 48), get_le64(at + 56), get_le64(at + 64)};
-    meta->clean = (struct meta_fingerprint){get_le64(at + 72),
-                                            get_le64(at + 80),
-                                            get_le64(at + 88),
-                                            get_le32(at + 96)};
+    meta->clean = (struct meta_fingerprint){
+        get_le64(at + 72), get_le64(at + 80), get_le64(at + 88),
+        get_le32(at + 96)};
 }
 
 static int meta_decode(struct meta *meta, const uint8_t *bytes, size_t size)

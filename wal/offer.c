@@ -38,8 +38,7 @@ static int apply_record(struct database *database, const struct record *record)
         header->previous.sum != database->applied.sum)
         return site_fail(SITE_APPLY_REFUSE, "record does not follow our sum",
                          EBADMSG);
-    if (header->page_bytes != database->view.page_bytes &&
-        header->pages > 0)
+    if (header->page_bytes != database->view.page_bytes && header->pages > 0)
         return site_fail(SITE_APPLY_REFUSE, "page size changed", EBADMSG);
     rc = apply_pages(database, record, last);
     if (rc < 0 || !last)
@@ -90,8 +89,7 @@ static bool is_whole(const struct record_header *header)
 /* True when the record completes transactions that can now be applied. */
 static bool completes(const struct record_header *header)
 {
-    return header->part == header->parts &&
-           !(header->flags & RECORD_PREPARED);
+    return header->part == header->parts && !(header->flags & RECORD_PREPARED);
 }
 
 /* Everything the log has past our position, into the copy or the WAL. */
@@ -99,7 +97,7 @@ static int apply_from_log(struct database *database)
 {
     if (database->incoming.active)
         return redo_log(database, database->incoming.position.txid + 1,
-                            incoming_record);
+                        incoming_record);
     return redo_log(database, database->applied.txid + 1, apply_record);
 }
 

@@ -2,10 +2,10 @@
 /*
  * wal/primary.c - one database on the primary.
  *
- *   CLOSED --open--> ROLLBACK --page 1 says WAL--> ATTACHING --anchor--> ATTACHED
- *      ^                |                             |  ^                  |
- *      +----last close--+                             |  +---busy: retry----+
- *      +------------------------last close, idle for a while---------------+
+ *   CLOSED --open--> ROLLBACK --WAL in page 1--> ATTACHING --> ATTACHED
+ *      ^                |                           |   ^         |
+ *      |                |                           +---+ busy    |
+ *      +---last close, idle for a while---------------------------+
  *
  * A step does what is due and returns; nothing here waits but for the disk
  * and, in attach and detach, for our own requests to the mount.
@@ -27,16 +27,16 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define IDLE_NS (3 * NS_PER_S)          /* anchor's life after the last close */
-#define RETRY_BUSY_NS (2 * NS_PER_MS)   /* somebody holds a lock */
+#define IDLE_NS (3 * NS_PER_S)        /* anchor's life after the last close */
+#define RETRY_BUSY_NS (2 * NS_PER_MS) /* somebody holds a lock */
 #define RETRY_FAILED_NS (100 * NS_PER_MS)
-#define GATE_NS (1 * NS_PER_S)          /* a gated FSYNC waits at most */
-#define OPEN_NS (10 * NS_PER_S)         /* a parked OPEN waits at most */
-#define SPIN_NS (40 * NS_PER_US)        /* second look, without sleeping */
-#define LOOK_FIRST_NS (50 * NS_PER_US)  /* second look, then doubling ... */
-#define LOOK_LAST_NS (1 * NS_PER_MS)    /* ... up to this pause, */
-#define LOOK_GIVE_UP_NS (2 * NS_PER_S)  /* a dead writer: until next event */
-#define HASHES_SAVE_BYTES (64u << 20)   /* of log, between two side files */
+#define GATE_NS (1 * NS_PER_S)         /* a gated FSYNC waits at most */
+#define OPEN_NS (10 * NS_PER_S)        /* a parked OPEN waits at most */
+#define SPIN_NS (40 * NS_PER_US)       /* second look, without sleeping */
+#define LOOK_FIRST_NS (50 * NS_PER_US) /* second look, then doubling ... */
+#define LOOK_LAST_NS (1 * NS_PER_MS)   /* ... up to this pause, */
+#define LOOK_GIVE_UP_NS (2 * NS_PER_S) /* a dead writer: until next event */
+#define HASHES_SAVE_BYTES (64u << 20)  /* of log, between two side files */
 
 static bool is_attached(const struct database *database)
 {
@@ -448,8 +448,7 @@ static void note_adopt(struct database *database)
     if (attach_main(database) < 0)
         return;
     rollback_explained(database);
-    if (database->explained.size_bytes > 0 &&
-        database->view.position.txid == 0)
+    if (database->explained.size_bytes > 0 && database->view.position.txid == 0)
         database->needs_reread = true;
     notes_event(database, DATABASE_EVENT_ADOPTED, NULL);
 }
@@ -460,7 +459,7 @@ static void note_tried(struct database *database, int rc)
         notes_works(database);
         return;
     }
-    /* The commit stands in the file: whatever went wrong, a re-read finds it. */
+    /* The commit stands in the file: a re-read finds it, whatever failed. */
     notes_fails(database);
     database->needs_reread = true;
     worker_at(database, clock_now_ns() + RETRY_FAILED_NS);

@@ -34,7 +34,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* ---- orphans ------------------------------------------------------------------ */
+/* ---- orphans ------------------------------------------------------------- */
 
 static bool file_has_orphans(struct database *database, const char *suffix)
 {
@@ -61,7 +61,7 @@ bool recover_has_orphans(struct database *database)
            file_has_orphans(database, "-shm");
 }
 
-/* ---- hashes --------------------------------------------------------------------- */
+/* ---- hashes -------------------------------------------------------------- */
 
 static int hash_record(struct database *database, const struct record *record)
 {
@@ -99,8 +99,8 @@ static int hashes_recover(struct database *database)
     int rc;
 
     snprintf(path, sizeof path, "%s/hashes", database->directory);
-    rc = hashes_load(&database->hashes, database->catalog->config.data_fd,
-                     path, &database->lineage, &page_bytes, &position);
+    rc = hashes_load(&database->hashes, database->catalog->config.data_fd, path,
+                     &database->lineage, &page_bytes, &position);
     if (rc < 0 && rc != -ENOENT && rc != -EBADMSG)
         return rc;
     database->applied = position;
@@ -132,7 +132,7 @@ static void view_set(struct database *database)
     view->published_ns = clock_now_ns();
 }
 
-/* ---- a prepared commit that was not decided --------------------------------------- */
+/* ---- a prepared commit that was not decided ------------------------------ */
 
 static bool journal_is_there(struct database *database)
 {
@@ -173,7 +173,7 @@ static int prepared_resolve(struct database *database,
     return rc;
 }
 
-/* ---- replica ------------------------------------------------------------------------ */
+/* ---- replica ------------------------------------------------------------- */
 
 static void remove_companions(struct database *database)
 {
@@ -248,7 +248,7 @@ static void replica_forget(struct database *database)
                 "log and hashes do not agree; waiting for a copy");
 }
 
-/* ---- one database --------------------------------------------------------------------- */
+/* ---- one database -------------------------------------------------------- */
 
 static bool is_clean(struct database *database)
 {

@@ -91,9 +91,8 @@ static int walk_chain(struct wal_walk *walk, const struct record_header *last)
             frame.pgno == 0 || !frame_check(&chain, bytes, page_bytes))
             break;
         if (i == walk->after)
-            walk->after_seen =
-                frame.checksum[0] == last->wal_checksum[0] &&
-                frame.checksum[1] == last->wal_checksum[1];
+            walk->after_seen = frame.checksum[0] == last->wal_checksum[0] &&
+                               frame.checksum[1] == last->wal_checksum[1];
         if (frame.commit_pages == 0)
             continue;
         walk->last_commit = i;
@@ -222,7 +221,7 @@ static int walk_open(struct wal_walk *walk)
 static int check_page_one(struct database *database)
 {
     uint32_t page_bytes = database->view.page_bytes;
-    uint8_t *page;
+    uint8_t *page = NULL;
     ssize_t n = 0;
     int rc;
 

@@ -25,8 +25,7 @@ static int redo_one(struct database *database, const struct blob *blob,
 
 /* The parts of the PREPARED that starts at cursor. */
 static int redo_prepared(struct database *database, struct log_cursor cursor,
-                         const struct record_header *resolve,
-                         redo_fn redo)
+                         const struct record_header *resolve, redo_fn redo)
 {
     struct record_header header = {0};
     struct blob *blob;

@@ -83,7 +83,7 @@ void replica_save_hashes(struct database *database,
         database->hashes_saved_txid = position->txid;
 }
 
-/* ---- attaching ------------------------------------------------------------ */
+/* ---- attaching ----------------------------------------------------------- */
 
 int replica_attach(struct database *database)
 {
@@ -114,8 +114,8 @@ void replica_detach(struct database *database)
             notes_fails(database);
         attach_close(database, true);
         apply_free(&database->apply);
-        notes_state(database, database->stopped ? DATABASE_STOPPED
-                                                : DATABASE_CLOSED);
+        notes_state(database,
+                    database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
     }
     os_close(&database->main_file);
     if (database->view.position.txid != database->hashes_saved_txid) {
@@ -178,7 +178,7 @@ static void drop(struct database *database, bool keep)
     catalog_remove(database);
 }
 
-/* ---- copies ---------------------------------------------------------------- */
+/* ---- copies -------------------------------------------------------------- */
 
 static void copy_begin(struct database *database, const struct note *note)
 {
@@ -204,6 +204,7 @@ static void copy_chunk(struct database *database, struct blob *blob)
     struct record record;
     int rc;
 
+    ASSERT(blob != NULL);
     if (!database->incoming.active || database->stopped)
         return;
     rc = record_decode(blob->data, blob->size, &record);
@@ -213,7 +214,7 @@ static void copy_chunk(struct database *database, struct blob *blob)
     }
     if (rc < 0)
         replica_stop(database, rc == -EBADMSG ? "a chunk of the copy is damaged"
-                                      : site_failure());
+                                              : site_failure());
 }
 
 static void copy_end(struct database *database, const struct note *note)
@@ -236,7 +237,8 @@ static void copy_place_if_complete(struct database *database)
         return;
     rc = incoming_place(database);
     if (rc == -EBADMSG) {
-        replica_stop(database, "the finished copy has another sum than its records");
+        replica_stop(database,
+                     "the finished copy has another sum than its records");
         return;
     }
     if (rc < 0) {
@@ -252,12 +254,11 @@ static void copy_place_if_complete(struct database *database)
                               : DATABASE_CLOSED);
 }
 
-/* ---- the step ---------------------------------------------------------------- */
+/* ---- the step ------------------------------------------------------------ */
 
 static void sync_if_due(struct database *database)
 {
-    if (database->sync_due_ns == 0 ||
-        clock_now_ns() < database->sync_due_ns)
+    if (database->sync_due_ns == 0 || clock_now_ns() < database->sync_due_ns)
         return;
     if (worker_submit(database, WORKER_SYNC) == 0)
         database->sync_due_ns = 0;
@@ -358,8 +359,7 @@ static void note_owner(struct database *database)
 }
 
 /* Notes that change content wait while a closing checkpoint runs. */
-static bool waits_for_hold(const struct database *database,
-                           enum note_kind kind)
+static bool waits_for_hold(const struct database *database, enum note_kind kind)
 {
     return database->apply.hold &&
            (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
@@ -435,8 +435,7 @@ void replica_parked(struct database *database, struct parked *parked)
 
     if (parked->what == PARKED_OPEN)
         rc = replica_attach(database);
-    if (rc == -EAGAIN &&
-        clock_now_ns() - parked->since_ns < OPEN_NS) {
+    if (rc == -EAGAIN && clock_now_ns() - parked->since_ns < OPEN_NS) {
         list_push_back(&database->waiting, &parked->link);
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
         return;

@@ -36,7 +36,6 @@ int replica_replace(struct database *database,
 
 /* Writes the side file of page hashes for position. */
 void replica_save_hashes(struct database *database,
-                         const struct position *position,
-                         uint32_t page_bytes);
+                         const struct position *position, uint32_t page_bytes);
 
 #endif

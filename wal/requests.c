@@ -25,8 +25,7 @@ static bool is_for_feeds(struct database *database,
            (header->flags & RECORD_PREPARED && database->prepared.present);
 }
 
-static int read_log(struct database *database,
-                    struct database_request *request)
+static int read_log(struct database *database, struct database_request *request)
 {
     struct log_cursor cursor;
     struct record_header header;
@@ -84,8 +83,7 @@ static int chunk_read(struct chunk *chunk, struct readview *view,
     pgno_t pgno = request->from_pgno;
 
     for (; pgno <= view->size_pages && chunk->count < most; pgno++) {
-        uint8_t *page =
-            chunk->pages + (size_t)chunk->count * view->page_bytes;
+        uint8_t *page = chunk->pages + (size_t)chunk->count * view->page_bytes;
         int rc;
 
         /* Never written as far as we know: nothing to send, and a page that
@@ -132,9 +130,13 @@ static int chunk_encode(struct chunk *chunk, const struct readview *view,
 static int copy_view(struct database *database, struct readview *view,
                      struct database_request *request)
 {
-    uint32_t most = (uint32_t)(request->max_bytes / view->page_bytes);
     struct chunk chunk = {0};
+    uint32_t most;
     int rc;
+
+    if (view->page_bytes == 0)
+        return -EAGAIN; /* a file that lost its header: wait for the re-read */
+    most = (uint32_t)(request->max_bytes / view->page_bytes);
 
     most = most == 0 ? 1 : most;
     request->page_bytes = view->page_bytes;
@@ -152,7 +154,7 @@ static int copy_view(struct database *database, struct readview *view,
 /* -EAGAIN: a writer is in the way; the request waits for the next step. */
 static int copy(struct database *database, struct database_request *request)
 {
-    struct readview view;
+    struct readview view = {0};
     int rc;
 
     if (database->view.position.txid == 0) {
@@ -172,8 +174,7 @@ static int copy(struct database *database, struct database_request *request)
     return rc;
 }
 
-static void requeue(struct database *database,
-                    struct database_request *request)
+static void requeue(struct database *database, struct database_request *request)
 {
     pthread_mutex_lock(&database->lock);
     list_push_back(&database->requests, &request->link);

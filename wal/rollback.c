@@ -314,9 +314,9 @@ int rollback_changes(struct database *database, const struct note *note)
     bool emitted;
     int rc;
 
-    if (database->needs_reread || (database->view.page_bytes != 0 &&
-                                   database->view.page_bytes !=
-                                       changes->page_bytes)) {
+    if (database->needs_reread ||
+        (database->view.page_bytes != 0 &&
+         database->view.page_bytes != changes->page_bytes)) {
         database->needs_reread = true; /* the re-read covers this one too */
         return 0;
     }

@@ -96,7 +96,7 @@ uint64_t segment_cap(uint32_t sequence)
     return cap;
 }
 
-/* ---- reading --------------------------------------------------------------- */
+/* ---- reading ------------------------------------------------------------- */
 
 void segment_reader_turn(struct segment_reader *reader,
                          const struct os_file *file)

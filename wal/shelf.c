@@ -141,7 +141,7 @@ int shelf_turn(struct shelf *shelf, const struct shelf_segment *segment)
     return 0;
 }
 
-/* ---- finding ---------------------------------------------------------------- */
+/* ---- finding ------------------------------------------------------------- */
 
 static int shelf_add_named(struct shelf *shelf, const char *name)
 {
@@ -247,7 +247,7 @@ static int headers_load(struct shelf *shelf)
     return 0;
 }
 
-/* ---- scanning --------------------------------------------------------------- */
+/* ---- scanning ------------------------------------------------------------ */
 
 struct scan {
     struct continuity continuity;
@@ -378,7 +378,7 @@ int shelf_continuity(struct shelf *shelf, const struct log_cursor *stop,
     return 0;
 }
 
-/* ---- cutting ---------------------------------------------------------------- */
+/* ---- cutting ------------------------------------------------------------- */
 
 /* Makes an empty file with a name that is free beside the segment. */
 static int aside_create(struct shelf *shelf,
@@ -494,7 +494,7 @@ int shelf_cut(struct shelf *shelf, const struct log_cursor *place, bool aside)
     return rc;
 }
 
-/* ---- opening ---------------------------------------------------------------- */
+/* ---- opening ------------------------------------------------------------- */
 
 /* Do whole records lie in or behind the damage at `bad`? 1 or 0. */
 static int records_lie_behind(struct shelf *shelf, const struct log_cursor *bad)

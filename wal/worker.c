@@ -53,7 +53,7 @@ void worker_close(struct worker *worker)
     pthread_mutex_destroy(&worker->lock);
 }
 
-/* ---- watches: wds only grow, so appending keeps the array sorted ----------- */
+/* ---- watches: wds only grow, so appending keeps the array sorted --------- */
 
 static size_t watch_index(const struct worker *worker, int wd)
 {
@@ -77,8 +77,8 @@ void worker_watch(struct database *database, int wd)
 
     if (worker->watches_count == worker->watches_capacity) {
         size_t capacity = worker->watches_capacity * 2 + 64;
-        struct watch *grown =
-            realloc(worker->watches, capacity * sizeof *grown);
+        struct watch *grown = realloc(worker->watches,
+                                      capacity * sizeof *grown);
 
         ASSERT(grown != NULL);
         worker->watches = grown;
@@ -131,7 +131,7 @@ static void watches_read(struct worker *worker)
     }
 }
 
-/* ---- timers ---------------------------------------------------------------- */
+/* ---- timers -------------------------------------------------------------- */
 
 void worker_at(struct database *database, uint64_t at_ns)
 {
@@ -152,8 +152,8 @@ static uint64_t timers_run(struct worker *worker)
 
     LIST_EACH(link, safe, &worker->timers)
     {
-        struct database *database =
-            LIST_ENTRY(link, struct database, timer_link);
+        struct database *database = LIST_ENTRY(link, struct database,
+                                               timer_link);
 
         if (database->timer_ns <= now) {
             list_remove(link);
@@ -165,7 +165,7 @@ static uint64_t timers_run(struct worker *worker)
     return next;
 }
 
-/* ---- one database ------------------------------------------------------------ */
+/* ---- one database -------------------------------------------------------- */
 
 struct errands {
     struct list notes, parked, requests;
@@ -228,11 +228,10 @@ static void run(struct database *database)
     else
         run_replica(database, &errands);
     while ((link = list_pop(&errands.requests)) != NULL)
-        requests_run(database,
-                     LIST_ENTRY(link, struct database_request, link));
+        requests_run(database, LIST_ENTRY(link, struct database_request, link));
 }
 
-/* ---- the thread ---------------------------------------------------------------- */
+/* ---- the thread ---------------------------------------------------------- */
 
 static struct database *runnable_pop(struct worker *worker, bool *ret_stop)
 {
@@ -333,9 +332,9 @@ int worker_submit(struct database *database, enum worker_job job)
     ASSERT_ON_WORKER();
     pthread_mutex_lock(&worker->checkpoint_lock);
     if (worker->checkpoint_tail - worker->checkpoint_head < CHECKPOINT_QUEUE) {
-        worker->checkpoint_queue[worker->checkpoint_tail++ %
-                                 CHECKPOINT_QUEUE] = (struct checkpoint_job){
-            database_ref(database), job == WORKER_CHECKPOINT};
+        worker->checkpoint_queue[worker->checkpoint_tail++ % CHECKPOINT_QUEUE] =
+            (struct checkpoint_job){database_ref(database),
+                                    job == WORKER_CHECKPOINT};
         pthread_cond_signal(&worker->checkpoint_wake);
         rc = 0;
     }
