@@ -13,9 +13,14 @@
  * the client goes away. A client that only ends its input ("printf | nc")
  * still gets its answers; one that is gone has its call cancelled.
  *
- * Memory is bounded: connections by CONTROL_CONNECTIONS_MAX, each with one
- * line in and one answer out. A connection is freed when its pipe is closed
- * and its call answered, whichever comes last.
+ * Memory is bounded: each connection has one line in and one answer out. Those
+ * past CONTROL_CONNECTIONS_MAX are told so when they ask, not when they come:
+ * libuv accepts in a loop, and a client that is answered inside it and comes
+ * back at once would keep the node there. Past REFUSED_MAX more, clients wait
+ * in the kernel until somebody leaves.
+ *
+ * A connection is freed when its pipe is closed and its call answered,
+ * whichever comes last.
  */
 #include "node/control.h"
 
@@ -32,6 +37,7 @@
 #include <unistd.h>
 
 #define BACKLOG 128
+#define REFUSED_MAX 64u /* connections beyond the limit, to tell them so */
 
 enum connection_state {
     CONNECTION_LISTENING,
@@ -46,6 +52,7 @@ struct connection {
     enum connection_state state;
     uv_pipe_t pipe;
     bool pipe_closed;
+    bool refused; /* one too many */
     bool ended;   /* no more input, or none wanted: close when idle */
     bool reading; /* libuv reads into the buffer */
     bool call_open;
@@ -65,6 +72,8 @@ static void control_finish(struct control *control)
         control->on_closed(control);
 }
 
+static void control_accept(struct control *control);
+
 static void connection_finish(struct connection *connection)
 {
     struct control *control = connection->control;
@@ -74,6 +83,8 @@ static void connection_finish(struct connection *connection)
     free(connection->out);
     free(connection);
     control->connection_count--;
+    if (control->accept_waits && !control->closing)
+        control_accept(control);
     control_finish(control);
 }
 
@@ -267,6 +278,12 @@ static void connection_next(struct connection *connection)
     }
     if (end != NULL) {
         size = (size_t)(end - connection->in) + 1;
+        if (connection->refused) {
+            connection_refuse(connection, CONTROL_BUSY,
+                              "too many connections to this node; close some, "
+                              "or try again");
+            return;
+        }
         connection_ask(connection, connection->in, size - 1);
         connection->in_used -= size;
         memmove(connection->in, connection->in + size, connection->in_used);
@@ -351,23 +368,28 @@ static struct connection *connection_new(struct control *control)
     return connection;
 }
 
-static void on_connection(uv_stream_t *listener, int rc)
+/* Takes the client that libuv holds; libuv listens on when it is taken. */
+static void control_accept(struct control *control)
 {
-    struct control *control = listener->data;
-    struct connection *connection;
+    struct connection *connection = NULL;
 
-    /* A failed accept is the client's loss; the next one may succeed. */
-    connection = rc < 0 ? NULL : connection_new(control);
+    if (control->connection_count < CONTROL_CONNECTIONS_MAX + REFUSED_MAX)
+        connection = connection_new(control);
+    control->accept_waits = connection == NULL;
     if (connection == NULL)
         return;
-    if (uv_accept(listener, (uv_stream_t *)&connection->pipe) < 0)
+    connection->refused = control->connection_count > CONTROL_CONNECTIONS_MAX;
+    if (uv_accept((uv_stream_t *)&control->listener,
+                  (uv_stream_t *)&connection->pipe) < 0)
         connection_close(connection);
-    else if (control->connection_count > CONTROL_CONNECTIONS_MAX)
-        connection_refuse(connection, CONTROL_BUSY,
-                          "too many connections to this node; close some, "
-                          "or try again");
     else
         connection_read(connection);
+}
+
+static void on_connection(uv_stream_t *listener, int rc)
+{
+    if (rc == 0) /* else it is the client's loss; the next may succeed */
+        control_accept(listener->data);
 }
 
 int control_open(struct control *control, uv_loop_t *loop, const char *path,

@@ -47,6 +47,7 @@ struct control {
     struct control_handlers handlers;
     struct list connections; /* those that are not closing */
     size_t connection_count; /* those that are not freed */
+    bool accept_waits;       /* a client is held until somebody leaves */
     bool closing;
     bool listener_closed;
     void (*on_closed)(struct control *control);

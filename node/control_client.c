@@ -229,7 +229,7 @@ int control_client_ask(const char *data, json_t *question, uint64_t timeout_ms,
         rc = talk_send(&talk, "\n", 1);
     /* A node that refuses us may close before it has read the question; its
      * reason then lies here already. */
-    if (rc == 0 || rc == -EPIPE)
+    if (rc == 0 || rc == -EPIPE || rc == -ECONNRESET)
         rc = talk_receive(&talk);
     if (rc == 0)
         rc = answer_read(ret_answer, talk.in, talk.in_used);

@@ -331,29 +331,69 @@ TEST(a_node_that_stops_cancels_what_waits_and_closes_every_connection)
     expect_until_end(idle, "");
 }
 
-TEST(one_connection_too_many_is_told_so)
+/* Opens count connections; false: this user may not have as many files. */
+static bool raw_connect_many(int *ret_fds, size_t count)
 {
-    struct rlimit limit = {2 * CONTROL_CONNECTIONS_MAX + 64,
-                           2 * CONTROL_CONNECTIONS_MAX + 64};
-    static int fds[CONTROL_CONNECTIONS_MAX];
-    struct control_answer answer;
+    struct rlimit limit;
 
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0 ||
+        limit.rlim_max < 2 * count + 64)
+        return false;
+    limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        return; /* this user may not open as many */
-    start();
-    for (size_t i = 0; i < CONTROL_CONNECTIONS_MAX; i++)
-        fds[i] = raw_connect();
-    expect_error("{\"do\":\"status\"}", CONTROL_BUSY, "too many connections");
-    close(fds[0]);
-    answer = ask("{\"do\":\"status\"}");
+        return false;
+    for (size_t i = 0; i < count; i++)
+        ret_fds[i] = raw_connect();
+    return true;
+}
+
+/* Asks until the answer is another than "too many". */
+static struct control_answer ask_until_not_busy(void)
+{
+    struct control_answer answer = ask("{\"do\":\"status\"}");
+
     while (!answer.ok && answer.code == CONTROL_BUSY) {
         control_client_free(&answer); /* the node may not have noticed yet */
         answer = ask("{\"do\":\"status\"}");
     }
-    EXPECT_TRUE(answer.ok);
-    control_client_free(&answer);
-    for (size_t i = 1; i < CONTROL_CONNECTIONS_MAX; i++)
-        close(fds[i]);
+    return answer;
+}
+
+TEST(one_connection_too_many_is_told_so)
+{
+    static int fds[CONTROL_CONNECTIONS_MAX];
+    struct control_answer answer;
+
+    start();
+    if (raw_connect_many(fds, CONTROL_CONNECTIONS_MAX)) {
+        expect_error("{\"do\":\"status\"}", CONTROL_BUSY,
+                     "too many connections");
+        close(fds[0]);
+        answer = ask_until_not_busy();
+        EXPECT_TRUE(answer.ok);
+        control_client_free(&answer);
+        for (size_t i = 1; i < CONTROL_CONNECTIONS_MAX; i++)
+            close(fds[i]);
+    }
+    stop();
+}
+
+TEST(far_too_many_connections_wait_until_somebody_leaves)
+{
+    static int fds[CONTROL_CONNECTIONS_MAX + 64];
+    struct control_answer answer;
+
+    start();
+    if (raw_connect_many(fds, ARRAY_LENGTH(fds))) {
+        EXPECT_EQ(control_client_ask(node.data, json_object(), 20, &answer),
+                  -ETIMEDOUT);
+        control_client_free(&answer);
+        for (size_t i = 0; i < ARRAY_LENGTH(fds); i++)
+            close(fds[i]);
+        answer = ask_until_not_busy();
+        EXPECT_TRUE(answer.ok);
+        control_client_free(&answer);
+    }
     stop();
 }
 
