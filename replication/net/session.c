@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replication/net/session.c - see session.h.
+ *
+ * What a replica says wrongly (a body that does not decode, a stream it was
+ * never told of, an ack for what was not sent) ends the connection with
+ * -EPROTO or -EBADMSG. That is logged once, in on_closed; the replica comes
+ * back, and if it is wrong again it waits longer each time.
+ */
+#include "replication/net/session.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define STREAMS_FIRST 16u
+
+static struct session *session_of(struct link *link)
+{
+    return CONTAINER_OF(link, struct session, link);
+}
+
+/* ---- streams --------------------------------------------------------------*/
+
+static struct supply *stream_of(const struct session *session,
+                                const struct database *database)
+{
+    return lookup_find(&session->by_database, database);
+}
+
+const struct supply *session_stream(const struct session *session,
+                                    const struct database *database)
+{
+    return stream_of(session, database);
+}
+
+static struct supply *stream_at(const struct session *session, uint32_t stream)
+{
+    if (stream == 0 || stream > session->streams_count)
+        return NULL;
+    return session->streams[stream - 1];
+}
+
+static int streams_grow(struct session *session)
+{
+    uint32_t capacity = session->streams_capacity == 0
+                            ? STREAMS_FIRST
+                            : session->streams_capacity * 2;
+    struct supply **grown;
+    int rc;
+
+    if (session->streams_count == SESSION_STREAMS_MAX)
+        return -ENOBUFS;
+    if (session->streams_count < session->streams_capacity)
+        return 0;
+    rc = os_alloc(&grown, capacity * sizeof *grown, SITE_SESSION_ALLOC);
+    if (rc < 0)
+        return rc;
+    if (session->streams_count > 0)
+        memcpy(grown, session->streams, session->streams_count * sizeof *grown);
+    os_free(&session->streams);
+    session->streams = grown;
+    session->streams_capacity = capacity;
+    return 0;
+}
+
+static struct supply *stream_add(struct session *session,
+                                 struct database *database)
+{
+    struct supply *supply = NULL;
+
+    if (streams_grow(session) == 0)
+        supply = supply_new(database, &session->link,
+                            session->streams_count + 1, &session->thirsty);
+    if (supply != NULL &&
+        lookup_add(&session->by_database, database, supply) < 0) {
+        supply_close(supply);
+        supply = NULL;
+    }
+    if (supply == NULL)
+        link_close(&session->link, -ENOMEM);
+    else
+        session->streams[session->streams_count++] = supply;
+    return supply;
+}
+
+/* ---- databases ------------------------------------------------------------*/
+
+static bool is_dropped(struct database *database)
+{
+    struct database_view view;
+
+    database_view(database, &view);
+    return view.state == DATABASE_DROPPED;
+}
+
+static void tell_dropped(struct session *session,
+                         const struct body_database *replica)
+{
+    struct body_drop drop = {.lineage = replica->lineage};
+    struct blob *blob;
+
+    memcpy(drop.name, replica->name, sizeof drop.name);
+    if (body_drop_encode(0, &drop, &blob) < 0)
+        link_close(&session->link, -ENOMEM);
+    else
+        link_send(&session->link, blob);
+}
+
+/* By lineage it is the same one, wherever it lies; by name it is what the
+ * replica should have there instead of its own. */
+static struct database *database_for(struct session *session,
+                                     const struct body_database *replica)
+{
+    struct catalog *catalog = session->host->catalog;
+    struct database *database = catalog_find_lineage(catalog,
+                                                     &replica->lineage);
+
+    if (database == NULL ||
+        strcmp(database_name(database), replica->name) != 0) {
+        if (database != NULL && is_dropped(database))
+            return database;
+        database_unref(database);
+        database = catalog_find(catalog, replica->name);
+    }
+    return database;
+}
+
+static void hear_database(struct session *session,
+                          struct body_database *replica)
+{
+    struct database *database = database_for(session, replica);
+    struct supply *supply;
+
+    if (database == NULL) {
+        log_warn("replication.unknown", "database=%s node=%s",
+                 logger_quote(replica->name),
+                 logger_quote(session->hello.node));
+        return; /* the replica keeps what it has */
+    }
+    if (is_dropped(database)) {
+        tell_dropped(session, replica);
+    } else {
+        supply = stream_of(session, database);
+        if (supply == NULL)
+            supply = stream_add(session, database);
+        if (supply != NULL)
+            supply_hear(supply, replica);
+    }
+    database_unref(database);
+}
+
+static void open_unnamed(void *context, struct database *database)
+{
+    struct session *session = context;
+    struct supply *supply;
+
+    if (session->link.closing || stream_of(session, database) != NULL)
+        return;
+    supply = stream_add(session, database);
+    if (supply != NULL)
+        supply_hear(supply, NULL);
+}
+
+struct gathered {
+    struct database **databases; /* a reference each */
+    size_t count, capacity;
+    bool failed;
+};
+
+static void gather(void *context, struct database *database)
+{
+    struct gathered *all = context;
+    size_t capacity = all->capacity == 0 ? STREAMS_FIRST : 2 * all->capacity;
+    struct database **grown;
+
+    if (all->count == all->capacity) {
+        if (os_alloc(&grown, capacity * sizeof *grown, SITE_SESSION_ALLOC) <
+            0) {
+            all->failed = true;
+            return;
+        }
+        if (all->count > 0)
+            memcpy(grown, all->databases, all->count * sizeof *grown);
+        os_free(&all->databases);
+        all->databases = grown;
+        all->capacity = capacity;
+    }
+    all->databases[all->count++] = database_ref(database);
+}
+
+/* Those it did not name. The catalog may not be called from its own walk, so
+ * they are gathered first. */
+static void hear_last(struct session *session)
+{
+    struct gathered all = {0};
+
+    session->state = SESSION_SERVING;
+    catalog_each(session->host->catalog, gather, &all);
+    for (size_t i = 0; i < all.count; i++) {
+        open_unnamed(session, all.databases[i]);
+        database_unref(all.databases[i]);
+    }
+    os_free(&all.databases);
+    if (all.failed)
+        link_close(&session->link, -ENOMEM);
+}
+
+void session_changed(struct session *session, struct database *database)
+{
+    struct supply *supply = stream_of(session, database);
+
+    ASSERT_ON_LOOP();
+    if (session->link.closing || session->link.flushing)
+        return;
+    if (supply != NULL)
+        supply_changed(supply);
+    else if (session->state == SESSION_SERVING && !is_dropped(database))
+        open_unnamed(session, database);
+}
+
+/* ---- messages -------------------------------------------------------------*/
+
+static int hear_hello(struct session *session, const struct message *message)
+{
+    const struct session_host *host = session->host;
+    struct body_welcome welcome = {.epoch = catalog_epoch(host->catalog)};
+    char text[BODY_TEXT_MAX + 1] = "";
+    enum body_reason reason;
+    struct blob *blob;
+    int rc = body_hello_decode(message->body, &session->hello);
+
+    if (rc < 0)
+        return rc;
+    reason = host->on_hello(host->context, session, &session->hello, text);
+    if (reason != BODY_NONE) {
+        session_refuse(session, reason, text);
+        return 0;
+    }
+    welcome.version = session->hello.version_max < MESSAGE_VERSION_MAX
+                          ? session->hello.version_max
+                          : MESSAGE_VERSION_MAX;
+    snprintf(welcome.node, sizeof welcome.node, "%s", host->identity->node);
+    snprintf(welcome.region, sizeof welcome.region, "%s",
+             host->identity->region);
+    snprintf(welcome.advertise, sizeof welcome.advertise, "%s",
+             host->identity->advertise);
+    rc = body_welcome_encode(&welcome, &blob);
+    if (rc < 0)
+        return rc;
+    session->state = SESSION_HEARING;
+    session->registered = true;
+    roster_connected(host->roster, session->hello.node, 1, clock_now_ns());
+    link_open(&session->link);
+    link_send(&session->link, blob);
+    log_info("replication.replica", "node=%s region=%s peer=%s",
+             logger_quote(session->hello.node),
+             logger_quote(session->hello.region), session->link.peer);
+    return 0;
+}
+
+static int hear_databases(struct session *session,
+                          const struct message *message)
+{
+    struct body_database replica;
+    int rc;
+
+    if (session->state != SESSION_HEARING)
+        return -EPROTO;
+    if ((message->flags & MESSAGE_LAST) != 0) {
+        hear_last(session);
+        return 0;
+    }
+    rc = body_database_decode(message->body, &replica);
+    if (rc < 0)
+        return rc;
+    hear_database(session, &replica);
+    history_free(&replica.history); /* empty when it was taken over */
+    return 0;
+}
+
+static int hear_ack(struct supply *supply, const struct message *message)
+{
+    struct body_ack ack;
+    int rc = body_ack_decode(message->body, &ack);
+
+    if (rc == 0)
+        supply_ack(supply, &ack);
+    return rc;
+}
+
+static int hear_credit(struct supply *supply, const struct message *message)
+{
+    uint32_t bytes;
+    int rc = body_credit_decode(message->body, &bytes);
+
+    if (rc == 0)
+        supply_credit(supply, bytes);
+    return rc;
+}
+
+static int hear_resync(struct supply *supply, const struct message *message)
+{
+    struct body_resync resync;
+    int rc = body_resync_decode(message->body, &resync);
+
+    if (rc < 0)
+        return rc;
+    log_warn("replication.resync", "database=%s peer=%s reason=%s",
+             logger_quote(database_name(supply->database)), supply->link->peer,
+             body_reason_name(resync.reason));
+    supply_resync(supply, &resync);
+    history_free(&resync.database.history);
+    return 0;
+}
+
+static int hear_pulse(struct session *session, const struct message *message)
+{
+    struct pulse pulse;
+    int rc = pulse_decode(message->body, &pulse);
+
+    if (rc == 0)
+        link_pulsed(&session->link, &pulse);
+    return rc;
+}
+
+static int hear_bye(struct session *session, const struct message *message)
+{
+    struct body_refuse bye;
+    int rc = body_refuse_decode(message->body, &bye);
+
+    if (rc == 0)
+        link_close(&session->link, 0);
+    return rc;
+}
+
+/* Messages about a stream. */
+static int hear_stream(struct session *session, const struct message *message)
+{
+    struct supply *supply = stream_at(session, message->stream);
+
+    if (supply == NULL)
+        return -EPROTO;
+    if (message->type == MESSAGE_ACK)
+        return hear_ack(supply, message);
+    if (message->type == MESSAGE_CREDIT)
+        return hear_credit(supply, message);
+    return hear_resync(supply, message);
+}
+
+static int session_hear(struct session *session, const struct message *message)
+{
+    if (session->state == SESSION_GREETING)
+        return message->type == MESSAGE_HELLO ? hear_hello(session, message)
+                                              : -EPROTO;
+    switch ((int)message->type) {
+    case MESSAGE_DATABASE:
+        return hear_databases(session, message);
+    case MESSAGE_ACK:
+    case MESSAGE_CREDIT:
+    case MESSAGE_RESYNC:
+        return hear_stream(session, message);
+    case MESSAGE_HEARTBEAT:
+        return hear_pulse(session, message);
+    case MESSAGE_BYE:
+        return hear_bye(session, message);
+    default:
+        return -EPROTO; /* what only a primary says */
+    }
+}
+
+static void session_on_message(struct link *link, struct message *message)
+{
+    int rc = session_hear(session_of(link), message);
+
+    blob_unref(message->body);
+    if (rc < 0)
+        link_close(link, rc);
+}
+
+/* ---- each second ----------------------------------------------------------*/
+
+void session_lag(const struct session *session, uint64_t now_ns,
+                 uint64_t *ret_lag_ns, uint64_t *ret_behind_txids)
+{
+    *ret_lag_ns = 0;
+    *ret_behind_txids = 0;
+    for (uint32_t i = 0; i < session->streams_count; i++) {
+        const struct lag *lag = &session->streams[i]->lag;
+        uint64_t ns = lag_ns(lag, now_ns);
+
+        *ret_lag_ns = ns > *ret_lag_ns ? ns : *ret_lag_ns;
+        *ret_behind_txids += lag_txids(lag);
+    }
+}
+
+static void send_heartbeat(struct session *session)
+{
+    struct pack_writer writer;
+    struct pulse pulse;
+    struct blob *blob;
+    uint32_t told = 0;
+
+    link_pulse(&session->link, &pulse);
+    pulse_begin(&writer, &pulse,
+                session->streams_count < PULSE_STREAMS_MAX
+                    ? session->streams_count
+                    : PULSE_STREAMS_MAX);
+    for (uint32_t i = 0; i < session->streams_count && told < PULSE_STREAMS_MAX;
+         i++) {
+        struct supply *supply = session->streams[i];
+
+        if (!supply->opened || supply->told_txid == supply->view.position.txid)
+            continue;
+        supply->told_txid = supply->view.position.txid;
+        pulse_add(&writer, supply->stream, supply->told_txid);
+        told++;
+    }
+    if (pack_finish(&writer, &blob) < 0)
+        link_close(&session->link, -ENOMEM);
+    else
+        link_send(&session->link, blob);
+}
+
+static void send_roster(struct session *session)
+{
+    const struct session_host *host = session->host;
+    struct pulse_node *nodes;
+    struct blob *blob;
+    uint32_t count;
+    int rc = os_alloc(&nodes, PULSE_NODES_MAX * sizeof *nodes,
+                      SITE_SESSION_ALLOC);
+
+    if (rc < 0)
+        return; /* the next second has another chance */
+    count = roster_fill(host->roster, clock_now_ns(), nodes);
+    nodes[count] = (struct pulse_node){.primary = true,
+                                       .connected = true,
+                                       .candidate = host->identity->candidate};
+    snprintf(nodes[count].node, sizeof nodes[0].node, "%s",
+             host->identity->node);
+    snprintf(nodes[count].region, sizeof nodes[0].region, "%s",
+             host->identity->region);
+    snprintf(nodes[count].advertise, sizeof nodes[0].advertise, "%s",
+             host->identity->advertise);
+    rc = pulse_roster_encode(nodes, count + 1, &blob);
+    os_free(&nodes);
+    if (rc == 0)
+        link_send(&session->link, blob);
+}
+
+static void session_on_tick(struct link *link)
+{
+    struct session *session = session_of(link);
+    uint64_t now = clock_now_ns(), lag, behind;
+
+    if (session->state == SESSION_GREETING)
+        return;
+    for (uint32_t i = 0; i < session->streams_count && !link->closing; i++)
+        supply_tick(session->streams[i]);
+    session_lag(session, now, &lag, &behind);
+    roster_heard(session->host->roster, session->hello.node, link->heard_ns,
+                 lag, behind);
+    send_heartbeat(session);
+    send_roster(session);
+}
+
+/* Each gets a turn, then the next: a large one does not keep out the small. */
+static void session_on_room(struct link *link)
+{
+    struct session *session = session_of(link);
+    struct list *first;
+
+    while (!link->closing && !link_is_full(link) &&
+           (first = list_pop(&session->thirsty)) != NULL)
+        supply_drink(LIST_ENTRY(first, struct supply, thirsty_link));
+}
+
+/* ---- life -----------------------------------------------------------------*/
+
+static void session_on_closed(struct link *link, int error)
+{
+    struct session *session = session_of(link);
+    const struct session_host *host = session->host;
+
+    for (uint32_t i = 0; i < session->streams_count; i++)
+        supply_close(session->streams[i]);
+    if (session->registered) {
+        roster_connected(host->roster, session->hello.node, -1, clock_now_ns());
+        log_info("replication.replica_gone", "node=%s peer=%s reason=%s",
+                 logger_quote(session->hello.node), link->peer,
+                 logger_quote(error == 0 ? "closed" : strerror(-error)));
+    }
+    host->on_closed(host->context, session);
+    os_free(&session->streams);
+    lookup_free(&session->by_database);
+    os_free(&session);
+}
+
+static const struct link_hooks session_hooks = {
+    .on_message = session_on_message,
+    .on_room = session_on_room,
+    .on_tick = session_on_tick,
+    .on_closed = session_on_closed,
+};
+
+struct session *session_new(const struct session_host *host)
+{
+    struct session *session;
+
+    ASSERT_ON_LOOP();
+    if (os_alloc(&session, sizeof *session, SITE_SESSION_ALLOC) < 0)
+        return NULL;
+    if (link_init(&session->link, host->loop, &session_hooks) < 0) {
+        os_free(&session);
+        return NULL;
+    }
+    session->host = host;
+    session->since_ns = clock_now_ns();
+    list_init(&session->link_of_host);
+    list_init(&session->thirsty);
+    return session;
+}
+
+void session_start(struct session *session)
+{
+    int rc = link_start(&session->link);
+
+    if (rc < 0)
+        link_close(&session->link, rc);
+}
+
+static void say_and_close(struct session *session, enum message_type type,
+                          enum body_reason reason, const char *text)
+{
+    struct blob *blob;
+
+    if (body_refuse_encode(type, reason, text, &blob) == 0)
+        link_send(&session->link, blob);
+    link_flush_and_close(&session->link, 0);
+}
+
+void session_refuse(struct session *session, enum body_reason reason,
+                    const char *text)
+{
+    ASSERT_ON_LOOP();
+    log_warn("replication.refused", "peer=%s reason=%s text=%s",
+             session->link.peer, body_reason_name(reason), logger_quote(text));
+    say_and_close(session, MESSAGE_REFUSE, reason, text);
+}
+
+void session_end(struct session *session, enum body_reason reason,
+                 const char *text)
+{
+    ASSERT_ON_LOOP();
+    say_and_close(session, MESSAGE_BYE, reason, text);
+}

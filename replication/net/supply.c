@@ -1,0 +1,483 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replication/net/supply.c - see supply.h.
+ *
+ * Happy path at the tail, all in one turn of the loop: the database changed
+ * -> SOURCE -> FETCH -> database_tail() has the blob -> RECORD -> SEND ->
+ * uv_try_write. Behind: FETCH -> READ_LOG on the worker -> a batch of blobs,
+ * sent one by one as credit and link allow -> the next READ_LOG.
+ *
+ * Failures: what the worker cannot read now is FAILED to the feed, which says
+ * NOTHING to the replica and tries again each second; what the log no longer
+ * has is TRIMMED. A replica that says what it cannot know ends the link.
+ */
+#include "replication/net/supply.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/thread.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define READ_BYTES (1u << 20) /* from the log at once, about */
+#define COPY_BYTES (1u << 20) /* of pages in a chunk */
+
+/* ---- life -----------------------------------------------------------------*/
+
+struct supply *supply_new(struct database *database, struct link *link,
+                          uint32_t stream, struct list *thirsty)
+{
+    struct supply *supply;
+
+    ASSERT_ON_LOOP();
+    if (os_alloc(&supply, sizeof *supply, SITE_SUPPLY_ALLOC) < 0)
+        return NULL;
+    supply->database = database_ref(database);
+    supply->link = link;
+    supply->stream = stream;
+    supply->thirsty = thirsty;
+    list_init(&supply->thirsty_link);
+    feed_init(&supply->feed, MESSAGE_CREDIT_BYTES);
+    return supply;
+}
+
+static void batch_drop(struct supply *supply)
+{
+    while (supply->batch_first < supply->batch_count)
+        blob_unref(supply->batch[supply->batch_first++]);
+    supply->batch_first = supply->batch_count = 0;
+}
+
+static void supply_free(struct supply *supply)
+{
+    batch_drop(supply);
+    history_free(&supply->replica.history);
+    database_unref(supply->database);
+    os_free(&supply);
+}
+
+void supply_close(struct supply *supply)
+{
+    ASSERT_ON_LOOP();
+    list_remove(&supply->thirsty_link);
+    database_pin(supply->database, supply, 0);
+    supply->link = NULL;
+    if (!supply->submitted)
+        supply_free(supply);
+}
+
+/* ---- doing what the feed says ---------------------------------------------*/
+
+static void send_open(struct supply *supply, const struct feed_action *action)
+{
+    const struct database_view *view = &supply->view;
+    struct body_open open = {
+        .mode = action->mode,
+        .reason = action->reason,
+        .diverged = action->diverged,
+        .serial = action->serial,
+        .lineage = view->lineage,
+        .position = action->position,
+        .page_bytes = view->page_bytes,
+        .size_pages = view->size_pages,
+        .uid = view->owner_uid,
+        .gid = view->owner_gid,
+        .mode_bits = view->owner_mode,
+    };
+    struct blob *blob;
+    int rc;
+
+    snprintf(open.name, sizeof open.name, "%s",
+             database_name(supply->database));
+    rc = database_history(supply->database, &open.history);
+    if (rc == 0)
+        rc = body_open_encode(supply->stream, &open, &blob);
+    history_free(&open.history);
+    if (rc < 0) {
+        link_close(supply->link, rc);
+        return;
+    }
+    batch_drop(supply); /* whatever was read ahead is for another cursor */
+    lag_restart(&supply->lag, action->position.txid);
+    supply->opened = true;
+    supply->told_uid = view->owner_uid;
+    supply->told_gid = view->owner_gid;
+    supply->told_mode = view->owner_mode;
+    log_info(
+        "replication.open", "database=%s peer=%s mode=%s reason=%s txid=%llu",
+        logger_quote(open.name), supply->link->peer,
+        open.mode == BODY_RESUME     ? "resume"
+        : open.mode == BODY_SNAPSHOT ? "snapshot"
+                                     : "nothing",
+        body_reason_name(open.reason), (unsigned long long)open.position.txid);
+    link_send(supply->link, blob);
+}
+
+static void send_copied(struct supply *supply, const struct position *position)
+{
+    struct blob *blob;
+    int rc = body_copied_encode(supply->stream, position, &blob);
+
+    if (rc < 0)
+        link_close(supply->link, rc);
+    else
+        link_send(supply->link, blob);
+}
+
+static void send_drop(struct supply *supply)
+{
+    struct body_drop drop = {.lineage = supply->view.lineage};
+    struct blob *blob;
+    int rc;
+
+    snprintf(drop.name, sizeof drop.name, "%s",
+             database_name(supply->database));
+    rc = body_drop_encode(supply->stream, &drop, &blob);
+    if (rc < 0)
+        link_close(supply->link, rc);
+    else
+        link_send(supply->link, blob);
+}
+
+static void supply_act(struct supply *supply, const struct feed_action *action,
+                       enum feed_event_kind because, struct blob *blob)
+{
+    switch (action->kind) {
+    case FEED_DO_OPEN:
+        send_open(supply, action);
+        break;
+    case FEED_DO_FETCH:
+    case FEED_DO_COPY:
+        supply->question = *action;
+        supply->asked = true;
+        break;
+    case FEED_DO_SEND:
+        link_send_body(supply->link,
+                       because == FEED_CHUNK ? MESSAGE_CHUNK : MESSAGE_RECORD,
+                       0, supply->stream, blob_ref(blob));
+        break;
+    case FEED_DO_COPIED:
+        send_copied(supply, &action->position);
+        break;
+    case FEED_DO_PIN:
+        database_pin(supply->database, supply, action->txid);
+        break;
+    case FEED_DO_DROP:
+        send_drop(supply);
+        break;
+    }
+}
+
+/* ---- answering the feed ---------------------------------------------------*/
+
+static struct blob *batch_pop(struct supply *supply)
+{
+    if (supply->batch_first == supply->batch_count)
+        return NULL;
+    return supply->batch[supply->batch_first++];
+}
+
+static void supply_on_done(struct database_request *request);
+
+static void supply_submit(struct supply *supply)
+{
+    const struct feed_action *question = &supply->question;
+    bool copy = question->kind == FEED_DO_COPY;
+
+    supply->request = (struct database_request){
+        .kind = copy ? DATABASE_COPY : DATABASE_READ_LOG,
+        .on_done = supply_on_done,
+        .txid = question->cursor.txid,
+        .max_bytes = copy ? COPY_BYTES : READ_BYTES,
+        .from_pgno = question->pgno,
+    };
+    supply->submitted = true;
+    supply->submitted_ask = question->ask;
+    database_submit(supply->database, &supply->request);
+}
+
+static bool is_asked(const struct supply *supply)
+{
+    return supply->asked && supply->question.ask == supply->feed.ask;
+}
+
+/* A record that is at hand for the question; NULL: the worker has to look. */
+static struct blob *supply_find(struct supply *supply)
+{
+    const struct cursor *cursor = &supply->question.cursor;
+    struct blob *blob;
+
+    if (supply->question.kind == FEED_DO_COPY)
+        return NULL;
+    blob = batch_pop(supply);
+    if (blob == NULL)
+        blob = database_tail(supply->database, cursor->txid, cursor->prepared,
+                             cursor->part);
+    return blob;
+}
+
+/* ---- stepping -------------------------------------------------------------*/
+
+static struct feed_source source_of(const struct supply *supply,
+                                    const struct history *history)
+{
+    const struct database_view *view = &supply->view;
+
+    return (struct feed_source){
+        .ready = view->state != DATABASE_HELD_BACK &&
+                 view->state != DATABASE_DROPPED &&
+                 view->state != DATABASE_STOPPED,
+        .lineage = view->lineage,
+        .position = view->position,
+        .first_log_txid = view->first_log_txid,
+        .page_bytes = view->page_bytes,
+        .history = history,
+    };
+}
+
+/* Copying a history is not for the way of every record. */
+static bool needs_history(const struct supply *supply,
+                          const struct feed_event *event)
+{
+    return supply->feed.state == FEED_WAITING || event->kind == FEED_HEARD ||
+           event->kind == FEED_RESYNC;
+}
+
+static int supply_step(struct supply *supply, struct feed_event *event,
+                       struct blob *blob)
+{
+    struct history history = {0};
+    struct feed_actions actions;
+    int rc = 0;
+
+    if (needs_history(supply, event))
+        rc = database_history(supply->database, &history);
+    event->source = source_of(supply, &history);
+    event->replica = supply->replica_known ? &supply->replica : NULL;
+    if (rc == 0)
+        rc = feed_step(&supply->feed, event, &actions);
+    history_free(&history);
+    if (rc < 0)
+        return rc;
+    for (size_t i = 0; i < actions.count; i++)
+        supply_act(supply, &actions.items[i], event->kind, blob);
+    return 0;
+}
+
+static struct feed_event event_of_blob(enum feed_event_kind kind, uint32_t ask,
+                                       const struct blob *blob,
+                                       struct record_header *header)
+{
+    struct feed_event event = {.kind = kind, .ask = ask, .header = header};
+    size_t total;
+
+    event.bytes = blob->size;
+    if (record_peek(blob->data, blob->size, header, &total) < 0)
+        event.kind = FEED_FAILED; /* our own log is damaged */
+    return event;
+}
+
+/* Steps, and answers what the feed asks as long as answers are at hand. Takes
+ * the reference of blob, which event is about. */
+static void supply_run(struct supply *supply, struct feed_event event,
+                       struct blob *blob)
+{
+    struct record_header header;
+    int rc;
+
+    database_view(supply->database, &supply->view);
+    lag_published(&supply->lag, supply->view.position.txid, clock_now_ns());
+    for (;;) {
+        rc = supply_step(supply, &event, blob);
+        blob_unref(blob);
+        if (rc < 0) {
+            link_close(supply->link, rc);
+            return;
+        }
+        if (!is_asked(supply) || supply->submitted || supply->link->closing)
+            return;
+        if (link_is_full(supply->link)) {
+            if (list_is_empty(&supply->thirsty_link))
+                list_push_back(supply->thirsty, &supply->thirsty_link);
+            return;
+        }
+        blob = supply_find(supply);
+        if (blob == NULL) {
+            supply_submit(supply);
+            return;
+        }
+        supply->asked = false;
+        event = event_of_blob(FEED_RECORD, supply->question.ask, blob, &header);
+    }
+}
+
+void supply_drink(struct supply *supply)
+{
+    ASSERT_ON_LOOP();
+    /* An event that changes nothing: the loop finds the question. */
+    supply_run(supply, (struct feed_event){.kind = FEED_SOURCE}, NULL);
+}
+
+/* ---- answers of the worker ------------------------------------------------*/
+
+static struct feed_event answer_log(struct supply *supply,
+                                    struct record_header *header,
+                                    struct blob **ret_blob)
+{
+    const struct database_request *request = &supply->request;
+    enum feed_event_kind kind = request->rc == -ENOENT ? FEED_TRIMMED
+                                                       : FEED_FAILED;
+
+    for (size_t i = 0; i < request->count; i++)
+        supply->batch[i] = request->blobs[i];
+    supply->batch_first = 0;
+    supply->batch_count = request->count;
+    *ret_blob = batch_pop(supply);
+    if (*ret_blob == NULL)
+        return (struct feed_event){.kind = kind, .ask = supply->question.ask};
+    return event_of_blob(FEED_RECORD, supply->question.ask, *ret_blob, header);
+}
+
+static struct feed_event answer_copy(struct supply *supply,
+                                     struct record_header *header,
+                                     struct blob **ret_blob)
+{
+    const struct database_request *request = &supply->request;
+    struct feed_event event = {.kind = FEED_FAILED,
+                               .ask = supply->question.ask};
+
+    *ret_blob = NULL;
+    if (request->rc < 0)
+        return event;
+    event.kind = FEED_CHUNK;
+    if (request->count > 0) {
+        *ret_blob = request->blobs[0];
+        event = event_of_blob(FEED_CHUNK, supply->question.ask, *ret_blob,
+                              header);
+    }
+    event.next_pgno = request->next_pgno;
+    event.position = request->position;
+    return event;
+}
+
+static void answer_drop(struct database_request *request)
+{
+    while (request->count > 0)
+        blob_unref(request->blobs[--request->count]);
+}
+
+static void supply_on_done(struct database_request *request)
+{
+    struct supply *supply = CONTAINER_OF(request, struct supply, request);
+    struct record_header header;
+    struct feed_event event;
+    struct blob *blob;
+
+    ASSERT_ON_LOOP();
+    supply->submitted = false;
+    if (supply->link == NULL) {
+        answer_drop(request);
+        supply_free(supply);
+        return;
+    }
+    if (!is_asked(supply) || supply->submitted_ask != supply->feed.ask) {
+        /* Asked before the feed changed its mind; ask what it wants now. */
+        answer_drop(request);
+        supply_drink(supply);
+        return;
+    }
+    supply->asked = false;
+    if (request->kind == DATABASE_COPY)
+        event = answer_copy(supply, &header, &blob);
+    else
+        event = answer_log(supply, &header, &blob);
+    if (event.kind == FEED_FAILED)
+        log_warn("replication.unreadable", "database=%s reason=%s",
+                 logger_quote(database_name(supply->database)),
+                 logger_quote(strerror(-request->rc)));
+    supply_run(supply, event, blob);
+}
+
+/* ---- what happens ---------------------------------------------------------*/
+
+static void replica_take(struct supply *supply, struct body_database *replica)
+{
+    history_free(&supply->replica.history);
+    supply->replica = *replica;
+    supply->replica_known = true;
+    replica->history = (struct history){0};
+}
+
+void supply_hear(struct supply *supply, struct body_database *replica)
+{
+    ASSERT_ON_LOOP();
+    if (replica != NULL)
+        replica_take(supply, replica);
+    supply_run(supply, (struct feed_event){.kind = FEED_HEARD}, NULL);
+}
+
+void supply_resync(struct supply *supply, struct body_resync *resync)
+{
+    ASSERT_ON_LOOP();
+    replica_take(supply, &resync->database);
+    supply_run(supply,
+               (struct feed_event){.kind = FEED_RESYNC,
+                                   .reason = resync->reason,
+                                   .serial = resync->serial},
+               NULL);
+}
+
+void supply_ack(struct supply *supply, const struct body_ack *ack)
+{
+    ASSERT_ON_LOOP();
+    supply_run(supply, (struct feed_event){.kind = FEED_ACK, .ack = ack}, NULL);
+    lag_applied(&supply->lag, supply->feed.acked.position.txid, clock_now_ns());
+}
+
+void supply_credit(struct supply *supply, uint32_t bytes)
+{
+    ASSERT_ON_LOOP();
+    supply_run(supply, (struct feed_event){.kind = FEED_CREDIT, .bytes = bytes},
+               NULL);
+}
+
+static void tell_owner(struct supply *supply)
+{
+    const struct database_view *view = &supply->view;
+    struct body_attr attr = {view->owner_uid, view->owner_gid,
+                             view->owner_mode};
+    struct blob *blob;
+
+    if (!supply->opened || supply->link->closing ||
+        (supply->told_uid == attr.uid && supply->told_gid == attr.gid &&
+         supply->told_mode == attr.mode_bits))
+        return;
+    if (body_attr_encode(supply->stream, &attr, &blob) < 0)
+        return; /* the next change tries again */
+    supply->told_uid = attr.uid;
+    supply->told_gid = attr.gid;
+    supply->told_mode = attr.mode_bits;
+    link_send(supply->link, blob);
+}
+
+void supply_changed(struct supply *supply)
+{
+    struct feed_event event = {.kind = FEED_SOURCE};
+    struct database_view view;
+
+    ASSERT_ON_LOOP();
+    database_view(supply->database, &view);
+    if (view.state == DATABASE_DROPPED)
+        event.kind = FEED_DROPPED;
+    supply_run(supply, event, NULL);
+    tell_owner(supply);
+}
+
+void supply_tick(struct supply *supply)
+{
+    ASSERT_ON_LOOP();
+    if (supply->feed.state == FEED_WAITING)
+        supply_run(supply, (struct feed_event){.kind = FEED_TICK}, NULL);
+}
