@@ -287,6 +287,7 @@ static void node_down(struct node *node)
     }
     catalog_close(node->catalog);
     loop_down(node);
+    node_links_free(node);
     os_close(&node->files);
     lockfile_release(&node->lock);
     os_close(&node->data);
@@ -321,6 +322,7 @@ int node_run(const struct config *config)
     node->started_ns = clock_now_ns();
     pthread_mutex_init(&node->lock_passed, NULL);
     list_init(&node->passed);
+    pthread_mutex_init(&node->links.lock, NULL);
     limits_raise();
     umask(0); /* modes are what applications ask for */
     rc = node_up(node);
@@ -332,6 +334,7 @@ int node_run(const struct config *config)
     node_down(node);
     if (rc == 0)
         log_info("node.stopped", "data=%s", logger_quote(config->data));
+    pthread_mutex_destroy(&node->links.lock);
     pthread_mutex_destroy(&node->lock_passed);
     free(node);
     thread_unregister();

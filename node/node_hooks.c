@@ -228,6 +228,7 @@ static void control_cancel(void *context, struct control_call *call)
 
 static json_t *control_status(void *context)
 {
+    node_links_refresh(context);
     return node_status(context);
 }
 

@@ -14,6 +14,7 @@
 #include "node/config.h"
 #include "node/control.h"
 #include "node/doorway.h"
+#include "node/node_links.h"
 #include "node/status.h"
 #include "node/waits.h"
 #include "wal/database.h"
@@ -38,6 +39,7 @@ struct node {
     struct waits waits;
     struct doorway doorway;
     struct control control;
+    struct links links;
     pthread_mutex_t lock_passed;
     struct list passed; /* [lock_passed] forced passes that are done */
     void (*on_links_closed)(struct node *node);
@@ -47,10 +49,14 @@ struct node {
 int node_links_open(struct node *node);
 void node_links_close(struct node *node, void (*on_closed)(struct node *node));
 void node_links_changed(struct node *node, struct database *database);
+void node_links_free(struct node *node);
+
+/* Takes the copy for status anew. */
+void node_links_refresh(struct node *node);
 
 /* What the links know, for status. Any thread. */
 void node_links_facts(struct node *node, struct status_node *facts);
-void node_links_database(struct node *node, struct database *database,
+void node_links_database(struct node *node, const struct database_view *view,
                          struct status_database *facts);
 int node_links_replicas(struct node *node, json_t *status);
 int64_t node_lag_ms(struct node *node);

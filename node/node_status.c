@@ -63,7 +63,7 @@ static int add_database(struct node *node, json_t *status,
 
     database_view(database, &facts.view);
     if (!node->is_primary)
-        node_links_database(node, database, &facts);
+        node_links_database(node, &facts.view, &facts);
     return status_add_database(status, &facts);
 }
 
