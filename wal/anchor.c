@@ -10,8 +10,11 @@
 #include "base/site.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <sqlite3.h>
 #include <stddef.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 static int anchor_errno(int rc, const char *path)
 {
@@ -42,11 +45,37 @@ static int anchor_run(struct anchor *anchor, const char *sql)
                         sqlite3_db_filename(anchor->connection, "main"));
 }
 
+/*
+ * SQLite run by root gives every -wal it opens the owner of the database.
+ * fchown() takes the lock of the inode, which an application's FSYNC of that
+ * -wal holds while it waits for this very anchor: both would wait for ever.
+ * Nearly always the owner is right already, and fstat() takes no lock.
+ */
+static int change_owner_if_other(int fd, uid_t uid, gid_t gid)
+{
+    struct stat status;
+
+    if (fstat(fd, &status) == 0 && status.st_uid == uid && status.st_gid == gid)
+        return 0;
+    return fchown(fd, uid, gid);
+}
+
+static void sqlite_setup(void)
+{
+    sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
+    int rc = vfs->xSetSystemCall(vfs, "fchown",
+                                 (sqlite3_syscall_ptr)change_owner_if_other);
+
+    ASSERT(rc == SQLITE_OK);
+}
+
 int anchor_open(struct anchor *anchor, const char *path)
 {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
     int fault = site_fault(SITE_ANCHOR_OPEN), rc;
 
     ASSERT(anchor->connection == NULL);
+    pthread_once(&once, sqlite_setup);
     if (fault != 0)
         return site_fail(SITE_ANCHOR_OPEN, path, fault);
     rc = anchor_errno(

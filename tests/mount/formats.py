@@ -1,0 +1,299 @@
+"""Page sizes, journal modes and synchronous levels, and what SQLite does
+with pages: each database must be the same on a replica."""
+import itertools
+
+import cluster
+import sql
+from runner import LONG, expect, expect_eq, test, until
+
+SAMPLE = 36
+
+
+def sample(stage):
+    """Combinations: all of them in a long run, else a seeded choice in which
+    every single value occurs."""
+    every = list(itertools.product(sql.PAGE_SIZES, sql.JOURNAL_MODES,
+                                   sql.SYNCHRONOUS))
+    stage.rng.shuffle(every)
+    if LONG:
+        return every
+    chosen, seen = [], set()
+    for one in every:
+        new = set(enumerate(one)) - seen
+        if new or len(chosen) < SAMPLE - len(sql.PAGE_SIZES):
+            chosen.append(one)
+            seen |= new
+    return chosen
+
+
+def fill(connection, rng, rows):
+    with sql.transaction(connection):
+        connection.executemany(
+            "INSERT INTO t(v) VALUES (?)",
+            [(rng.randbytes(rng.randint(1, 3000)),) for _ in range(rows)])
+
+
+def work(connection, rng):
+    """A life in small: growing, changing, shrinking."""
+    connection.execute("CREATE TABLE IF NOT EXISTS t("
+                       "id INTEGER PRIMARY KEY, v BLOB)")
+    for _ in range(4):
+        fill(connection, rng, rng.randint(1, 20))
+    connection.execute("UPDATE t SET v = zeroblob(length(v)) WHERE id % 3 = 0")
+    connection.execute("DELETE FROM t WHERE id % 2 = 0")
+    fill(connection, rng, 5)
+
+
+@test(seconds=30)
+def a_new_database_is_replicated_in_delete_mode_and_then_in_wal(stage):
+    nodes = cluster.pair(stage)
+    path = nodes.primary.path("app.db")
+    with sql.connect(path) as connection:
+        expect_eq(sql.pragma(connection, "journal_mode"), "delete")
+        work(connection, stage.rng)
+        nodes.compare("app.db")
+        expect_eq(sql.pragma(connection, "journal_mode", "wal"), "wal")
+        work(connection, stage.rng)
+        nodes.compare("app.db")
+    nodes.compare("app.db")
+
+
+@test(seconds=120)
+def every_page_size_and_journal_mode_and_synchronous_level_is_replicated(
+        stage):
+    nodes = cluster.pair(stage)
+    chosen = sample(stage)
+    for page_bytes, mode, synchronous in chosen:
+        name = "%d-%s-%s.db" % (page_bytes, mode, synchronous)
+        with sql.connect(nodes.primary.path(name), page_size=page_bytes,
+                         journal_mode=mode, synchronous=synchronous) as c:
+            work(c, stage.rng)
+            expect_eq(sql.pragma(c, "page_size"), page_bytes)
+            # With the connection still open, too. Without a journal and
+            # without an fsync a new database is known when it is closed.
+            if (mode, synchronous) not in (("memory", "off"), ("off", "off")):
+                nodes.compare(name)
+    expect_eq(len(nodes.compare_all()), len(chosen))
+    stage.say(len(chosen), "combinations")
+
+
+@test(seconds=30)
+def leaving_wal_mode_is_refused_with_a_lock_and_does_no_harm(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path("app.db"), timeout=0,
+                     journal_mode="wal") as connection:
+        work(connection, stage.rng)
+        try:
+            mode = sql.pragma(connection, "journal_mode", "delete")
+            expect_eq(mode, "wal")
+        except sql.sqlite3.OperationalError as error:
+            expect("locked" in str(error), str(error))
+        fill(connection, stage.rng, 3)
+        nodes.compare("app.db")
+
+
+@test(seconds=30)
+def the_first_writes_after_a_switch_to_wal_do_not_wait_for_ever(stage):
+    """The FSYNC of the first WAL header waits for the anchor; whatever the
+    anchor does meanwhile must not wait for that FSYNC."""
+    node = cluster.single(stage)
+    for n in range(100):
+        with sql.connect(node.path("%d.db" % n), timeout=0,
+                         journal_mode="wal") as connection:
+            connection.execute("CREATE TABLE t(n)")
+
+
+@test(seconds=40)
+def mmap_sees_the_same_on_the_primary_and_on_a_replica(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path("app.db"), journal_mode="wal",
+                     mmap_size=1 << 28) as connection:
+        work(connection, stage.rng)
+        reader = sql.read_only(nodes.replicas[0].path("app.db")) \
+            if nodes.settle("app.db") else None
+        expect_eq(sql.pragma(reader, "mmap_size", 1 << 28), 1 << 28)
+        for _ in range(10):
+            fill(connection, stage.rng, 20)
+            if stage.rng.random() < 0.4:
+                sql.pragma(connection, "wal_checkpoint(TRUNCATE)")
+            nodes.settle("app.db")
+            expect_eq(sql.table_digest(reader, "t"),
+                      sql.table_digest(connection, "t"))
+        reader.close()
+        nodes.compare("app.db")
+
+
+@test(seconds=40)
+def mmap_in_rollback_mode_sees_the_same(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path("app.db"),
+                     mmap_size=1 << 28) as connection:
+        for _ in range(5):
+            work(connection, stage.rng)
+            nodes.compare("app.db")
+
+
+def attached(nodes, modes):
+    """Transactions over two databases; with rollback journals there is a
+    super-journal whose removal is the commit of both."""
+    one, two = nodes.primary.path("one.db"), nodes.primary.path("two.db")
+    with sql.connect(two, journal_mode=modes[1]) as connection:
+        connection.execute("CREATE TABLE b(n)")
+    with sql.connect(one, journal_mode=modes[0]) as connection:
+        connection.execute("CREATE TABLE a(n)")
+        connection.execute("ATTACH ? AS two", (two,))
+        for n in range(20):
+            with sql.transaction(connection):
+                connection.execute("INSERT INTO a VALUES (?)", (n,))
+                connection.execute("INSERT INTO two.b VALUES (?)", (-n,))
+            if n % 5 == 0:
+                connection.execute("BEGIN")
+                connection.execute("DELETE FROM a")
+                connection.execute("DELETE FROM two.b")
+                connection.execute("ROLLBACK")
+    expect_eq(nodes.compare("one.db")["table a"][0], 20)
+    expect_eq(nodes.compare("two.db")["table b"][0], 20)
+
+
+@test(seconds=40)
+def attach_with_a_super_journal_commits_both_databases(stage):
+    attached(cluster.pair(stage), ("delete", "delete"))
+
+
+@test(seconds=40)
+def attach_across_journal_modes_commits_both_databases(stage):
+    attached(cluster.pair(stage), stage.rng.choice(
+        [("wal", "delete"), ("truncate", "wal"), ("persist", "persist"),
+         ("wal", "wal"), ("truncate", "delete")]))
+
+
+@test(seconds=40)
+def vacuum_shrinks_the_database_everywhere(stage):
+    nodes = cluster.pair(stage)
+    for mode in ("wal", "delete", "truncate", "persist"):
+        name = mode + ".db"
+        with sql.connect(nodes.primary.path(name),
+                         journal_mode=mode) as connection:
+            work(connection, stage.rng)
+            fill(connection, stage.rng, 200)
+            before = nodes.compare(name)["page_count"]
+            connection.execute("DELETE FROM t WHERE id > 5")
+            connection.execute("VACUUM")
+            after = nodes.compare(name)["page_count"]
+            expect(after < before / 2, "%s: %d pages, before %d"
+                   % (mode, after, before))
+            fill(connection, stage.rng, 20)
+        nodes.compare(name)
+
+
+@test(seconds=40)
+def vacuum_may_change_the_page_size_in_rollback_mode(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path("app.db"),
+                     page_size=1024) as connection:
+        work(connection, stage.rng)
+        nodes.compare("app.db")
+        for page_bytes in (8192, 512, 65536, 4096):
+            sql.pragma(connection, "page_size", page_bytes)
+            connection.execute("VACUUM")
+            expect_eq(nodes.compare("app.db")["page_size"], page_bytes)
+            fill(connection, stage.rng, 10)
+            nodes.compare("app.db")
+
+
+@test(seconds=30)
+def vacuum_into_the_mount_makes_a_database(stage):
+    nodes = cluster.pair(stage)
+    path = nodes.primary.path
+    with sql.connect(path("app.db"), journal_mode="wal") as connection:
+        work(connection, stage.rng)
+        connection.execute("VACUUM INTO ?", (path("copy.db"),))
+        rows = nodes.compare("copy.db")["table t"]
+        expect_eq(rows, nodes.compare("app.db")["table t"])
+
+
+@test(seconds=30)
+def savepoints_and_rollbacks_leave_what_was_committed(stage):
+    nodes = cluster.pair(stage)
+    for mode in ("wal", "delete", "persist"):
+        name = mode + ".db"
+        with sql.connect(nodes.primary.path(name),
+                         journal_mode=mode) as connection:
+            work(connection, stage.rng)
+            connection.execute("BEGIN IMMEDIATE")
+            fillings = "INSERT INTO t(v) VALUES (randomblob(2000))"
+            connection.execute(fillings)
+            connection.execute("SAVEPOINT a")
+            connection.execute("DELETE FROM t")
+            connection.execute("SAVEPOINT b")
+            connection.execute(fillings)
+            connection.execute("ROLLBACK TO a")
+            connection.execute(fillings)
+            connection.execute("RELEASE a")
+            connection.execute("COMMIT")
+            nodes.compare(name)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("UPDATE t SET v = randomblob(1000)")
+            connection.execute("ROLLBACK")
+            nodes.compare(name)
+
+
+@test(seconds=60)
+def a_transaction_larger_than_the_cache_is_one_transaction(stage):
+    nodes = cluster.pair(stage)
+    for mode in ("wal", "delete"):
+        name = mode + ".db"
+        with sql.connect(nodes.primary.path(name), journal_mode=mode,
+                         cache_size=10) as connection:
+            work(connection, stage.rng)
+            with sql.transaction(connection):
+                for _ in range(10):
+                    connection.executemany(
+                        "INSERT INTO t(v) VALUES (randomblob(?))",
+                        [(3000,)] * 100)
+                    connection.execute(
+                        "UPDATE t SET v = randomblob(1500)"
+                        " WHERE id % 50 = 0")
+            nodes.compare(name)
+            connection.execute("BEGIN IMMEDIATE")
+            connection.executemany("INSERT INTO t(v) VALUES (randomblob(?))",
+                                   [(3000,)] * 500)
+            connection.execute("ROLLBACK")  # after it had spilled
+            nodes.compare(name)
+            fill(connection, stage.rng, 10)
+            nodes.compare(name)
+
+
+@test(seconds=60)
+def auto_vacuum_moves_pages_on_the_replica_too(stage):
+    nodes = cluster.pair(stage)
+    for kind, mode in (("full", "wal"), ("full", "delete"),
+                       ("incremental", "wal"), ("incremental", "truncate")):
+        name = "%s-%s.db" % (kind, mode)
+        with sql.connect(nodes.primary.path(name), auto_vacuum=kind,
+                         journal_mode=mode) as connection:
+            work(connection, stage.rng)
+            for _ in range(3):
+                fill(connection, stage.rng, 50)
+                connection.execute("DELETE FROM t WHERE id % 3 = 1")
+                if kind == "incremental":
+                    connection.execute("PRAGMA incremental_vacuum(7)"
+                                       ).fetchall()
+                nodes.compare(name)
+
+
+@test(seconds=60)
+def a_database_of_64_mib_goes_through_in_one_transaction(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path("big.db"),
+                     journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+        with sql.transaction(connection):
+            connection.executemany(
+                "INSERT INTO t(v) VALUES (randomblob(?))", [(1 << 20,)] * 64)
+        nodes.compare("big.db")
+        connection.execute("UPDATE t SET v = zeroblob(10) WHERE id % 2")
+        nodes.compare("big.db")
+    # Nothing is left in memory for ever: the log holds it.
+    until(lambda: nodes.primary.memory_kib() < 400 * 1024,
+          "the daemon still has %d KiB" % nodes.primary.memory_kib())
