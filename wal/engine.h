@@ -152,7 +152,7 @@ struct database {
     struct list changed_link; /* in catalog->changed */
 
     /* worker->lock */
-    struct list run_link; /* in worker->runnable */
+    struct list run_link; /* in worker->runnable, with a reference */
 
     /* [lock] */
     pthread_mutex_t lock;

@@ -42,6 +42,7 @@ void notes_wake(struct database *database)
 
     pthread_mutex_lock(&worker->lock);
     if (list_is_empty(&database->run_link)) {
+        database_ref(database);
         list_push_back(&worker->runnable, &database->run_link);
         wake = atomic_load(&worker->asleep);
     }

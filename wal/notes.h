@@ -21,7 +21,8 @@ void notes_post(struct database *database, struct note *note);
 /* Parks an application's request with the worker. Any thread. */
 void notes_park(struct database *database, struct parked *parked, int what);
 
-/* Puts the database on its worker's list; coalesces. Any thread. */
+/* Puts the database on its worker's list, which holds it; coalesces. Any
+ * thread. */
 void notes_wake(struct database *database);
 
 /* Tells the loop that something about the database changed; coalesces. */

@@ -43,6 +43,11 @@ int worker_open(struct worker *worker, struct catalog *catalog, unsigned number)
 
 void worker_close(struct worker *worker)
 {
+    struct list *link;
+
+    /* Woken after the thread had ended. */
+    while ((link = list_pop(&worker->runnable)) != NULL)
+        database_unref(LIST_ENTRY(link, struct database, run_link));
     if (worker->event_fd >= 0)
         close(worker->event_fd);
     if (worker->inotify_fd >= 0)
@@ -217,6 +222,7 @@ static void run_replica(struct database *database, struct errands *errands)
         replica_parked(database, LIST_ENTRY(link, struct parked, link));
 }
 
+/* Takes the reference of notes_wake(): the catalog may let go meanwhile. */
 static void run(struct database *database)
 {
     struct errands errands;
@@ -229,6 +235,10 @@ static void run(struct database *database)
         run_replica(database, &errands);
     while ((link = list_pop(&errands.requests)) != NULL)
         requests_run(database, LIST_ENTRY(link, struct database_request, link));
+    /* A timer has no reference. What is dropped has nothing left to do. */
+    if (database->view.state == DATABASE_DROPPED)
+        list_remove(&database->timer_link);
+    database_unref(database);
 }
 
 /* ---- the thread ---------------------------------------------------------- */
