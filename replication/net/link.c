@@ -415,17 +415,19 @@ void link_pulse(struct link *link, struct pulse *ret_pulse)
         .heard = link->pulse_heard,
         .held_ns = link->pulse_heard == 0 ? 0 : now - link->pulse_heard_ns,
     };
-    link->pulse_sent_ns = now;
+    link->pulse_sent_ns[ret_pulse->sequence % LINK_PULSES] = now;
 }
 
 void link_pulsed(struct link *link, const struct pulse *pulse)
 {
-    uint64_t now = clock_now_ns(), since = now - link->pulse_sent_ns;
+    uint64_t now = clock_now_ns(), since;
 
     link->pulse_heard = pulse->sequence;
     link->pulse_heard_ns = now;
-    /* Only the newest of ours is timed; an older one has been overtaken. */
-    if (pulse->heard != 0 && pulse->heard == link->pulse_sequence &&
-        since > pulse->held_ns)
-        link->round_trip_ns = since - pulse->held_ns;
+    if (pulse->heard == 0 || pulse->heard > link->pulse_sequence ||
+        link->pulse_sequence - pulse->heard >= LINK_PULSES)
+        return;
+    since = now - link->pulse_sent_ns[pulse->heard % LINK_PULSES];
+    /* At least 1: 0 means "not measured". */
+    link->round_trip_ns = since > pulse->held_ns ? since - pulse->held_ns : 1;
 }

@@ -26,6 +26,7 @@
 #define LINK_QUEUE_MAX_BYTES (64u << 20) /* queued: the peer is given up */
 #define LINK_READ_BYTES (256u << 10)
 #define LINK_PEER_BYTES 64
+#define LINK_PULSES 16u /* heartbeats whose echo still tells the round trip */
 #define LINK_WRITE_ITEMS 64u /* in one write */
 
 struct link;
@@ -67,13 +68,13 @@ struct link {
     unsigned handles_open;
     int error;
     /* pulse */
-    uint64_t heard_ns;          /* anything at all, monotonic */
-    uint64_t pulse_sequence;    /* of the last heartbeat we sent */
-    uint64_t pulse_sent_ns;     /* when */
-    uint64_t pulse_heard;       /* newest sequence of the peer */
-    uint64_t pulse_heard_ns;    /* when */
-    uint64_t round_trip_ns;     /* newest measure; 0: none yet */
-    char peer[LINK_PEER_BYTES]; /* "127.0.0.1:20202", for people */
+    uint64_t heard_ns;                   /* anything at all, monotonic */
+    uint64_t pulse_sequence;             /* of the last heartbeat we sent */
+    uint64_t pulse_sent_ns[LINK_PULSES]; /* when, by sequence */
+    uint64_t pulse_heard;                /* newest sequence of the peer */
+    uint64_t pulse_heard_ns;             /* when */
+    uint64_t round_trip_ns;              /* newest measure; 0: none yet */
+    char peer[LINK_PEER_BYTES];          /* "127.0.0.1:20202", for people */
 };
 
 /* A link with no connection yet. 0 or -ENOMEM; then nothing needs closing. */

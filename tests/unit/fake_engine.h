@@ -1,0 +1,525 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * tests/unit/fake_engine.h - an engine in memory for tests of replication/net;
+ * include it once. It defines what that room calls of wal/database.h, so that
+ * the real engine is not linked, and keeps its promises: a queue between the
+ * loop and the work, answers that come later, records that are checked.
+ *
+ * A database is a few pages and the records that made them. engine_turn()
+ * does what workers would do; a test calls it between turns of the loop.
+ */
+#ifndef TESTS_UNIT_FAKE_ENGINE_H
+#define TESTS_UNIT_FAKE_ENGINE_H
+
+#include "base/bytes.h"
+#include "wal/database.h"
+#include "wal/page.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define ENGINE_PAGES 8u
+#define ENGINE_PAGE_BYTES 4096u
+#define ENGINE_RECORDS_MAX 4096u
+#define ENGINE_QUEUE_MAX 8192u
+
+enum engine_note {
+    ENGINE_OFFER,
+    ENGINE_BEGIN,
+    ENGINE_CHUNK,
+    ENGINE_END,
+    ENGINE_ABANDON,
+};
+
+struct engine_item {
+    enum engine_note note;
+    struct blob *blob;
+    struct position position;
+};
+
+struct database {
+    struct list link;
+    struct catalog *catalog;
+    int references;
+    bool changed;
+    char name[DATABASE_NAME_MAX + 1];
+    struct database_view view;
+    struct history history;
+    uint8_t pages[ENGINE_PAGES][ENGINE_PAGE_BYTES];
+    struct blob *records[ENGINE_RECORDS_MAX];
+    struct record_header headers[ENGINE_RECORDS_MAX];
+    size_t records_first, records_count;
+    struct engine_item queue[ENGINE_QUEUE_MAX];
+    size_t queue_count;
+    struct list requests;
+    txid_t pinned;
+    struct position end;
+    bool ended;
+    size_t copies; /* how often one came into place */
+    size_t tail_hits;
+};
+
+struct catalog {
+    struct list databases;
+    epoch_t epoch;
+    bool primary;
+    size_t tail_records; /* how many records the memory holds */
+    void *context;
+    void (*on_changed)(void *context, struct database *database);
+};
+
+/* ---- the contract ----------------------------------------------------------- */
+
+epoch_t catalog_epoch(struct catalog *catalog)
+{
+    return catalog->epoch;
+}
+
+struct database *database_ref(struct database *database)
+{
+    database->references++;
+    return database;
+}
+
+void database_unref(struct database *database)
+{
+    if (database != NULL)
+        database->references--; /* freed by engine_close() */
+}
+
+struct database *catalog_find(struct catalog *catalog, const char *name)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &catalog->databases)
+    {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        if (database->view.state != DATABASE_DROPPED &&
+            strcmp(database->name, name) == 0)
+            return database_ref(database);
+    }
+    return NULL;
+}
+
+struct database *catalog_find_lineage(struct catalog *catalog,
+                                      const struct lineage *lineage)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &catalog->databases)
+    {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        if (lineage_is_equal(&database->view.lineage, lineage))
+            return database_ref(database);
+    }
+    return NULL;
+}
+
+void catalog_each(struct catalog *catalog,
+                  void (*visit)(void *context, struct database *database),
+                  void *context)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &catalog->databases)
+    {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        if (database->view.state != DATABASE_DROPPED)
+            visit(context, database);
+    }
+}
+
+void database_view(struct database *database, struct database_view *ret_view)
+{
+    *ret_view = database->view;
+}
+
+const char *database_name(const struct database *database)
+{
+    return database->name;
+}
+
+int database_history(struct database *database, struct history *ret_history)
+{
+    return history_copy(ret_history, &database->history);
+}
+
+void database_submit(struct database *database,
+                     struct database_request *request)
+{
+    request->database = database_ref(database);
+    list_push_back(&database->requests, &request->link);
+}
+
+static size_t engine_find(const struct database *database, txid_t txid,
+                          uint32_t part)
+{
+    for (size_t i = database->records_first; i < database->records_count; i++)
+        if (database->headers[i].last_txid >= txid &&
+            database->headers[i].part >= part)
+            return i;
+    return database->records_count;
+}
+
+struct blob *database_tail(struct database *database, txid_t txid,
+                           bool after_prepared, uint32_t part)
+{
+    size_t i = engine_find(database, txid, part);
+
+    (void)after_prepared;
+    if (i == database->records_count ||
+        i + database->catalog->tail_records < database->records_count)
+        return NULL;
+    database->tail_hits++;
+    return blob_ref(database->records[i]);
+}
+
+void database_pin(struct database *database, const void *owner, txid_t txid)
+{
+    (void)owner;
+    database->pinned = txid;
+}
+
+static struct database *engine_database(struct catalog *catalog,
+                                        const char *name,
+                                        const struct lineage *lineage)
+{
+    struct database *database = calloc(1, sizeof *database);
+
+    if (database == NULL)
+        abort();
+    database->catalog = catalog;
+    database->references = 1;
+    database->view.lineage = *lineage;
+    database->view.owner_mode = 0644;
+    snprintf(database->name, sizeof database->name, "%s", name);
+    list_init(&database->requests);
+    list_push_back(&catalog->databases, &database->link);
+    return database;
+}
+
+int catalog_follow(struct catalog *catalog, const char *name,
+                   const struct lineage *lineage,
+                   struct database **ret_database)
+{
+    struct database *database = catalog_find(catalog, name);
+
+    if (database != NULL &&
+        !lineage_is_equal(&database->view.lineage, lineage)) {
+        database->view.state = DATABASE_DROPPED;
+        database->changed = true;
+        database_unref(database);
+        database = NULL;
+    }
+    if (database == NULL)
+        database = database_ref(engine_database(catalog, name, lineage));
+    *ret_database = database;
+    return 0;
+}
+
+int database_set_history(struct database *database,
+                         const struct history *history)
+{
+    history_free(&database->history);
+    return history_copy(&database->history, history);
+}
+
+static void engine_queue(struct database *database, enum engine_note note,
+                         struct blob *blob, const struct position *position)
+{
+    struct engine_item *item = &database->queue[database->queue_count++];
+
+    if (database->queue_count == ENGINE_QUEUE_MAX)
+        abort();
+    *item = (struct engine_item){.note = note, .blob = blob};
+    if (position != NULL)
+        item->position = *position;
+}
+
+void database_offer(struct database *database, struct blob *blob)
+{
+    engine_queue(database, ENGINE_OFFER, blob, NULL);
+}
+
+void database_copy_begin(struct database *database,
+                         const struct position *start, uint32_t page_bytes)
+{
+    (void)page_bytes;
+    engine_queue(database, ENGINE_BEGIN, NULL, start);
+}
+
+void database_copy_chunk(struct database *database, struct blob *blob)
+{
+    engine_queue(database, ENGINE_CHUNK, blob, NULL);
+}
+
+void database_copy_end(struct database *database, const struct position *end)
+{
+    engine_queue(database, ENGINE_END, NULL, end);
+}
+
+void database_copy_abandon(struct database *database)
+{
+    engine_queue(database, ENGINE_ABANDON, NULL, NULL);
+}
+
+void database_drop(struct database *database)
+{
+    database->view.state = DATABASE_DROPPED;
+    database->changed = true;
+}
+
+void database_set_owner(struct database *database, uint32_t uid, uint32_t gid,
+                        uint32_t mode)
+{
+    database->view.owner_uid = uid;
+    database->view.owner_gid = gid;
+    database->view.owner_mode = mode;
+}
+
+void database_restart(struct database *database)
+{
+    database->view.state = DATABASE_CLOSED;
+}
+
+/* ---- content ------------------------------------------------------------------ */
+
+static uint64_t engine_sum(const struct database *database)
+{
+    uint64_t sum = 0;
+
+    for (pgno_t pgno = 1; pgno <= ENGINE_PAGES; pgno++)
+        sum ^= page_hash(pgno, database->pages[pgno - 1], ENGINE_PAGE_BYTES);
+    return sum;
+}
+
+static void engine_moved(struct database *database,
+                         const struct position *position)
+{
+    struct database_view *view = &database->view;
+
+    view->position = *position;
+    view->received_txid = view->durable_txid = position->txid;
+    view->page_bytes = ENGINE_PAGE_BYTES;
+    view->size_pages = ENGINE_PAGES;
+    view->first_log_txid =
+        database->records_first < database->records_count
+            ? database->headers[database->records_first].first_txid
+            : 0;
+    database->changed = true;
+}
+
+/* The primary commits: `random` fills each page that is written. */
+static void engine_commit(struct database *database, struct rng *rng)
+{
+    struct record_header header = {
+        .lineage = database->view.lineage,
+        .epoch = database->catalog->epoch,
+        .first_txid = database->view.position.txid + 1,
+        .last_txid = database->view.position.txid + 1,
+        .previous = database->view.position,
+        .page_bytes = ENGINE_PAGE_BYTES,
+        .size_pages = ENGINE_PAGES,
+        .part = 1,
+        .parts = 1,
+    };
+    const uint8_t *images[ENGINE_PAGES];
+    pgno_t pgnos[ENGINE_PAGES];
+    uint32_t count = 0;
+
+    for (pgno_t pgno = 1; pgno <= ENGINE_PAGES; pgno++) {
+        if (pgno > 1 && rng_chance(rng, 70))
+            continue;
+        rng_bytes(rng, database->pages[pgno - 1], ENGINE_PAGE_BYTES);
+        pgnos[count] = pgno;
+        images[count++] = database->pages[pgno - 1];
+    }
+    header.sum_after = engine_sum(database);
+    if (record_encode(&header, pgnos, images, count,
+                      &database->records[database->records_count]) < 0)
+        abort();
+    database->headers[database->records_count++] = header;
+    engine_moved(database, &(struct position){header.epoch, header.last_txid,
+                                              header.sum_after});
+}
+
+/* The log forgets all but the last `keep` records. */
+static void engine_trim(struct database *database, size_t keep)
+{
+    database->records_first = database->records_count - keep;
+    engine_moved(database, &database->view.position);
+}
+
+/* ---- the worker's part ---------------------------------------------------------- */
+
+static void engine_write(struct database *database, const struct blob *blob,
+                         struct record_header *ret_header)
+{
+    struct record record;
+
+    if (record_decode(blob->data, blob->size, &record) < 0)
+        abort();
+    for (uint32_t i = 0; i < record.header.pages; i++)
+        memcpy(database->pages[record.pgnos[i] - 1],
+               record.images + (size_t)i * ENGINE_PAGE_BYTES,
+               ENGINE_PAGE_BYTES);
+    *ret_header = record.header;
+    record_free(&record);
+}
+
+static void engine_place(struct database *database)
+{
+    if (!database->view.copying || !database->ended ||
+        database->view.position.txid < database->end.txid)
+        return;
+    database->view.copying = false;
+    database->copies++;
+}
+
+static void engine_apply(struct database *database, struct blob *blob)
+{
+    struct record_header header;
+
+    engine_write(database, blob, &header);
+    if (!database->view.copying && engine_sum(database) != header.sum_after)
+        abort();
+    engine_moved(database, &(struct position){header.epoch, header.last_txid,
+                                              header.sum_after});
+    engine_place(database);
+}
+
+static void engine_take(struct database *database, struct engine_item *item)
+{
+    struct record_header header;
+
+    if (item->note == ENGINE_BEGIN) {
+        memset(database->pages, 0, sizeof database->pages);
+        database->view.copying = true;
+        database->ended = false;
+        engine_moved(database, &item->position);
+    } else if (item->note == ENGINE_CHUNK) {
+        engine_write(database, item->blob, &header);
+    } else if (item->note == ENGINE_END) {
+        database->end = item->position;
+        database->ended = true;
+        engine_place(database);
+    } else if (item->note == ENGINE_ABANDON) {
+        database->view.copying = false;
+        database->view.position = (struct position){0};
+    } else {
+        engine_apply(database, item->blob);
+    }
+    if (item->blob != NULL)
+        database->view.consumed_bytes += item->blob->size;
+    blob_unref(item->blob);
+    database->changed = true;
+}
+
+static void engine_read_log(struct database *database,
+                            struct database_request *request)
+{
+    size_t i = engine_find(database, request->txid, 1), bytes = 0;
+
+    if (i == database->records_count ||
+        database->headers[i].first_txid > request->txid) {
+        request->rc = -ENOENT;
+        return;
+    }
+    for (; i < database->records_count && bytes < request->max_bytes &&
+           request->count < DATABASE_REQUEST_BLOBS;
+         i++) {
+        request->blobs[request->count++] = blob_ref(database->records[i]);
+        bytes += database->records[i]->size;
+    }
+}
+
+static void engine_copy(struct database *database,
+                        struct database_request *request)
+{
+    const uint8_t *image = database->pages[request->from_pgno - 1];
+    struct record_header header = {
+        .flags = RECORD_SNAPSHOT,
+        .lineage = database->view.lineage,
+        .epoch = database->catalog->epoch,
+        .first_txid = database->view.position.txid,
+        .last_txid = database->view.position.txid,
+        .previous = {.txid = database->view.position.txid - 1},
+        .page_bytes = ENGINE_PAGE_BYTES,
+        .size_pages = ENGINE_PAGES,
+        .part = 1,
+        .parts = 1,
+    };
+
+    if (record_encode(&header, &request->from_pgno, &image, 1,
+                      &request->blobs[0]) < 0)
+        abort();
+    request->count = 1;
+    request->next_pgno = request->from_pgno == ENGINE_PAGES
+                             ? 0
+                             : request->from_pgno + 1;
+    request->position = database->view.position;
+}
+
+static void engine_work(struct database *database)
+{
+    struct list *link;
+
+    for (size_t i = 0; i < database->queue_count; i++)
+        engine_take(database, &database->queue[i]);
+    database->queue_count = 0;
+    while ((link = list_pop(&database->requests)) != NULL) {
+        struct database_request *request = LIST_ENTRY(
+            link, struct database_request, link);
+
+        if (request->kind == DATABASE_COPY)
+            engine_copy(database, request);
+        else
+            engine_read_log(database, request);
+        request->on_done(request);
+        database_unref(database);
+    }
+    if (database->changed && database->catalog->on_changed != NULL) {
+        database->changed = false;
+        database->catalog->on_changed(database->catalog->context, database);
+    }
+}
+
+static void engine_turn(struct catalog *catalog)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &catalog->databases)
+    engine_work(LIST_ENTRY(link, struct database, link));
+}
+
+static void engine_open(struct catalog *catalog, bool primary, epoch_t epoch)
+{
+    *catalog = (struct catalog){
+        .primary = primary, .epoch = epoch, .tail_records = 4};
+    list_init(&catalog->databases);
+}
+
+/* Every reference but the engine's own must be back. */
+static void engine_close(struct catalog *catalog)
+{
+    struct list *link;
+
+    while ((link = list_pop(&catalog->databases)) != NULL) {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        EXPECT_EQ(database->references, 1);
+        for (size_t i = 0; i < database->records_count; i++)
+            blob_unref(database->records[i]);
+        for (size_t i = 0; i < database->queue_count; i++)
+            blob_unref(database->queue[i].blob);
+        history_free(&database->history);
+        free(database);
+    }
+}
+
+#endif

@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test_replication.c - server and client over real sockets on
+ * loopback, each with an engine in memory. */
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/thread.h"
+#include "replication/net/client.h"
+#include "replication/net/server.h"
+
+#include "tests/harness.h"
+
+#include "tests/unit/fake_engine.h"
+
+#define PATIENCE_NS (20 * NS_PER_S)
+
+static uv_loop_t loop;
+static struct catalog primary, replica;
+static struct server *server;
+static struct client *client;
+static struct roster roster;
+static uint16_t port;
+static bool wanted; /* what the replica's configuration says */
+static int closed;
+
+static struct identity identity_of(const char *node)
+{
+    return (struct identity){
+        .cluster = "app", .node = node, .region = "here", .advertise = node};
+}
+
+static bool follows(void *context, const char *name)
+{
+    (void)context;
+    (void)name;
+    return wanted;
+}
+
+static void primary_changed(void *context, struct database *database)
+{
+    (void)context;
+    if (server != NULL)
+        server_changed(server, database);
+}
+
+static void replica_changed(void *context, struct database *database)
+{
+    (void)context;
+    if (client != NULL)
+        client_changed(client, database);
+}
+
+static void turn(void)
+{
+    uv_run(&loop, UV_RUN_NOWAIT);
+    engine_turn(&primary);
+    engine_turn(&replica);
+}
+
+#define UNTIL(condition)                                                       \
+    do {                                                                       \
+        uint64_t until_ns = clock_now_ns() + PATIENCE_NS;                      \
+        bool came = false;                                                     \
+        while (!(came = (condition)) && clock_now_ns() < until_ns)             \
+            turn();                                                            \
+        EXPECT_TRUE(came);                                                     \
+    } while (0)
+
+static void on_closed(void *context)
+{
+    (void)context;
+    closed++;
+}
+
+static void server_starts(void)
+{
+    struct server_config config = {
+        .loop = &loop,
+        .catalog = &primary,
+        .roster = &roster,
+        .identity = identity_of("p"),
+        .listen = {.host = "127.0.0.1", .port = port},
+    };
+
+    EXPECT_OK(server_open(&server, &config));
+    port = server_port(server);
+}
+
+static void server_stops(void)
+{
+    closed = 0;
+    server_close(server, on_closed, NULL);
+    server = NULL;
+    UNTIL(closed == 1);
+}
+
+static void client_starts_as(struct identity identity, const char *host)
+{
+    struct client_config config = {
+        .loop = &loop,
+        .catalog = &replica,
+        .identity = identity,
+        .primary = {.port = port},
+        .follows = follows,
+    };
+
+    snprintf(config.primary.host, sizeof config.primary.host, "%s", host);
+    EXPECT_OK(client_open(&client, &config));
+}
+
+static void client_starts(void)
+{
+    client_starts_as(identity_of("r"), "127.0.0.1");
+}
+
+static void client_stops(void)
+{
+    closed = 0;
+    client_close(client, on_closed, NULL);
+    client = NULL;
+    UNTIL(closed == 1);
+}
+
+static void a_cluster(void)
+{
+    thread_register(THREAD_LOOP, "loop");
+    logger_set_level(LOGGER_ERROR);
+    EXPECT_OK(uv_loop_init(&loop));
+    roster_init(&roster, NULL, NULL);
+    engine_open(&primary, true, epoch_raise(0, 1));
+    engine_open(&replica, false, 0);
+    primary.on_changed = primary_changed;
+    replica.on_changed = replica_changed;
+    wanted = true;
+    port = 0;
+    server_starts();
+}
+
+static void the_cluster_ends(void)
+{
+    if (client != NULL)
+        client_stops();
+    if (server != NULL)
+        server_stops();
+    UNTIL(uv_loop_close(&loop) == 0); /* no handle was left behind */
+    engine_close(&primary);
+    engine_close(&replica);
+    roster_close(&roster);
+}
+
+static struct database *a_database(const char *name, uint8_t lineage)
+{
+    struct database *database = engine_database(&primary, name,
+                                                &(struct lineage){{lineage}});
+
+    EXPECT_OK(history_begin(&database->history, primary.epoch, 1));
+    return database;
+}
+
+/* The replica's copy; NULL as long as it has none. */
+static struct database *copy_of(const struct database *database)
+{
+    struct database *copy = catalog_find(&replica, database->name);
+
+    database_unref(copy);
+    return copy;
+}
+
+static bool is_equal(const struct database *database)
+{
+    const struct database *copy = copy_of(database);
+
+    return copy != NULL && !copy->view.copying &&
+           position_is_equal(&copy->view.position, &database->view.position) &&
+           memcmp(copy->pages, database->pages, sizeof copy->pages) == 0;
+}
+
+static void commits(struct database *database, struct rng *rng, int count)
+{
+    for (int i = 0; i < count; i++)
+        engine_commit(database, rng);
+}
+
+TEST(a_new_replica_gets_the_content_and_then_every_commit)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 20);
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    for (int i = 0; i < 50; i++) {
+        engine_commit(database, &rng);
+        UNTIL(is_equal(database));
+    }
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_GE(database->tail_hits, 50); /* from memory, not from the log */
+    the_cluster_ends();
+}
+
+TEST(a_replica_that_was_away_resumes_from_the_log)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 3);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    commits(database, &rng, 300);
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    the_cluster_ends();
+}
+
+TEST(a_replica_away_for_longer_than_the_log_is_copied_again)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 3);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    commits(database, &rng, 30);
+    engine_trim(database, 5);
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 2);
+    EXPECT_EQ(database->pinned, 0);
+    the_cluster_ends();
+}
+
+TEST(more_than_a_window_of_records_arrives_whole)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 1);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    commits(database, &rng, 1500); /* about 18 MB */
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    the_cluster_ends();
+}
+
+TEST(the_replica_comes_back_when_the_primary_does)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+    struct client_facts facts;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 3);
+    client_starts();
+    UNTIL(is_equal(database));
+    server_stops();
+    commits(database, &rng, 3);
+    UNTIL((client_facts(client, &facts), facts.failure[0] != '\0'));
+    server_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    the_cluster_ends();
+}
+
+TEST(databases_made_and_dropped_while_connected_come_and_go)
+{
+    struct rng rng = test_rng();
+    struct database *first, *second, *copy;
+
+    a_cluster();
+    first = a_database("one.db", 1);
+    commits(first, &rng, 1);
+    client_starts();
+    UNTIL(is_equal(first));
+    second = a_database("dir/two.db", 2);
+    second->view.owner_uid = 1000;
+    commits(second, &rng, 1);
+    UNTIL(is_equal(second));
+    EXPECT_EQ(copy_of(second)->view.owner_uid, 1000);
+    second->view.owner_mode = 0600;
+    second->changed = true;
+    UNTIL(copy_of(second)->view.owner_mode == 0600);
+    copy = copy_of(first);
+    first->view.state = DATABASE_DROPPED;
+    first->changed = true;
+    UNTIL(copy->view.state == DATABASE_DROPPED);
+    commits(second, &rng, 5);
+    UNTIL(is_equal(second));
+    the_cluster_ends();
+}
+
+TEST(a_database_dropped_while_the_replica_was_away_goes_when_it_is_back)
+{
+    struct rng rng = test_rng();
+    struct database *database, *copy;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 1);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    copy = copy_of(database);
+    database->view.state = DATABASE_DROPPED;
+    client_starts();
+    UNTIL(copy->view.state == DATABASE_DROPPED);
+    the_cluster_ends();
+}
+
+TEST(another_database_under_the_same_name_replaces_the_old_one)
+{
+    struct rng rng = test_rng();
+    struct database *old, *fresh;
+
+    a_cluster();
+    old = a_database("app.db", 1);
+    commits(old, &rng, 5);
+    client_starts();
+    UNTIL(is_equal(old));
+    old->view.state = DATABASE_DROPPED;
+    old->changed = true;
+    fresh = a_database("app.db", 2);
+    commits(fresh, &rng, 2);
+    UNTIL(is_equal(fresh));
+    the_cluster_ends();
+}
+
+TEST(a_replica_that_diverged_is_brought_back_by_a_copy)
+{
+    struct rng rng = test_rng();
+    struct database *database, *copy;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 5);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    copy = copy_of(database);
+    replica.epoch = primary.epoch;
+    commits(copy, &rng, 3); /* it wrote by itself */
+    commits(database, &rng, 2);
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy->copies, 2);
+    the_cluster_ends();
+}
+
+TEST(what_a_replica_does_not_follow_is_not_sent)
+{
+    struct rng rng = test_rng();
+    struct client_facts facts;
+
+    a_cluster();
+    commits(a_database("app.db", 1), &rng, 5);
+    wanted = false;
+    client_starts();
+    UNTIL((client_facts(client, &facts), facts.round_trip_ns != 0));
+    EXPECT_TRUE(list_is_empty(&replica.databases));
+    the_cluster_ends();
+}
+
+static void is_refused(struct identity identity, const char *reason)
+{
+    struct client_facts facts;
+
+    client_starts_as(identity, "localhost");
+    UNTIL((client_facts(client, &facts),
+           strncmp(facts.failure, reason, strlen(reason)) == 0));
+    client_stops();
+}
+
+TEST(who_does_not_belong_here_is_told_why)
+{
+    struct identity stranger = identity_of("s");
+
+    a_cluster();
+    stranger.cluster = "other";
+    is_refused(stranger, "cluster: s is in cluster \"other\", p in \"app\"");
+    is_refused(identity_of("p"), "same-node: ");
+    replica.epoch = epoch_raise(primary.epoch, 7);
+    is_refused(identity_of("r"), "fenced: r has heard of epoch 2");
+    EXPECT_EQ(roster.count, 0);
+    the_cluster_ends();
+}
+
+struct seen {
+    int replicas, streams;
+    struct server_stream stream;
+};
+
+static void see_replica(void *context, const struct server_replica *one)
+{
+    struct seen *seen = context;
+
+    seen->replicas++;
+    EXPECT_STR(one->node, "r");
+}
+
+static void see_stream(void *context, const struct server_stream *one)
+{
+    struct seen *seen = context;
+
+    seen->streams++;
+    seen->stream = *one;
+}
+
+TEST(both_ends_know_how_far_the_replica_is)
+{
+    struct rng rng = test_rng();
+    struct client_stream stream;
+    struct client_facts facts;
+    struct seen seen = {0};
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 5);
+    client_starts();
+    UNTIL(is_equal(database));
+    UNTIL((client_facts(client, &facts), facts.roster_count == 2));
+    EXPECT_STR(facts.state, "following");
+    EXPECT_STR(facts.node, "p");
+    EXPECT_STR(facts.roster[0].node, "r");
+    EXPECT_TRUE(facts.roster[0].connected);
+    EXPECT_TRUE(facts.roster[1].primary);
+    EXPECT_OK(client_stream(client, copy_of(database), &stream));
+    EXPECT_STR(stream.state, "streaming");
+    EXPECT_EQ(stream.primary_txid, 5);
+    EXPECT_LT(stream.age_ns, PATIENCE_NS);
+    server_replicas(server, see_replica, &seen);
+    server_streams(server, database, see_stream, &seen);
+    EXPECT_EQ(seen.replicas, 1);
+    EXPECT_EQ(seen.streams, 1);
+    EXPECT_EQ(seen.stream.applied_txid, 5);
+    EXPECT_EQ(seen.stream.behind_txids, 0);
+    client_stops();
+    UNTIL(roster_find(&roster, "r")->connections == 0);
+    EXPECT_OK(roster_forget(&roster, "r"));
+    the_cluster_ends();
+}
