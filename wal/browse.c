@@ -78,7 +78,7 @@ int browse_seek(struct browse *browse, txid_t txid,
     struct record_header header = {0};
     struct log_cursor cursor;
     const uint8_t *bytes;
-    size_t size, total;
+    size_t size, total = 0;
     int rc;
 
     if (shelf->count == 0 || txid > continuity_reach_txid(&shelf->continuity))
@@ -137,8 +137,8 @@ static int read_record(struct shelf *shelf, const struct log_cursor *cursor,
                        struct record_header *ret_header, struct blob **ret_blob)
 {
     struct blob *blob;
-    const uint8_t *bytes;
-    size_t total;
+    const uint8_t *bytes = NULL;
+    size_t total = 0;
     int rc = shelf_turn(shelf, segment);
 
     if (rc == 0)
@@ -151,6 +151,7 @@ static int read_record(struct shelf *shelf, const struct log_cursor *cursor,
     blob = site_fault(SITE_LOG_ALLOC) != 0 ? NULL : blob_new(total);
     if (blob == NULL)
         return site_fail(SITE_LOG_ALLOC, NULL, ENOMEM);
+    ASSERT(bytes != NULL);
     memcpy(blob->data, bytes, total);
     blob->size = total;
     *ret_blob = blob;
@@ -170,7 +171,7 @@ int browse_read(struct browse *browse, struct log_cursor *cursor,
         rc = read_record(shelf, &place, segment, &header, ret_blob);
     if (rc == -ENOENT)
         shelf_rest(shelf); /* nobody reads here for a while */
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     place.offset += (*ret_blob)->size;
     browse->last_read = (struct browse_hint){place, header.last_txid};

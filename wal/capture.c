@@ -343,7 +343,7 @@ static int step_capture(struct database *database, uint32_t from,
 {
     struct capture *capture = &database->capture;
     struct batch batch = {.database = database, .end = *header, .from = from};
-    uint32_t commits;
+    uint32_t commits = 0;
     bool large = false;
     int rc = batch_read(&batch);
 

@@ -175,7 +175,7 @@ static int segment_make(struct log *log, const struct record_header *header,
                         struct shelf_segment **ret_segment)
 {
     const struct shelf_segment *before = newest(log);
-    struct shelf_segment *segment;
+    struct shelf_segment *segment = NULL;
     int rc = syncer_is_settled(&log->syncer) ? 0 : log_sync(log);
 
     if (rc == 0)
@@ -184,7 +184,7 @@ static int segment_make(struct log *log, const struct record_header *header,
         rc = shelf_reserve(&log->shelf);
     if (rc == 0)
         rc = os_alloc(&segment, sizeof *segment, SITE_LOG_ALLOC);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     segment->header = (struct segment_header){
         .lineage = log->shelf.lineage,
@@ -196,7 +196,7 @@ static int segment_make(struct log *log, const struct record_header *header,
     segment_name(&segment->header, log->leftover); /* until it is one */
     rc = os_open(&segment->file, log->shelf.dir.fd, log->leftover,
                  O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_LOG_CREATE);
-    if (rc < 0) {
+    if (rc != 0) {
         os_free(&segment);
         return rc;
     }
@@ -219,6 +219,7 @@ static int append_begin(struct log *log, const struct record_header *header,
     int rc = 0;
 
     ASSERT(size == record_total(header));
+    *append = (struct append){0};
     if (log->broken)
         return site_fail(SITE_LOG_APPEND, "a cut failed, reopen", EIO);
     if (!continuity_accepts(&shelf->continuity, header) && header->part == 1)
@@ -311,7 +312,7 @@ int log_append(struct log *log, const struct record_header *header,
     struct append append;
     int rc = append_begin(log, header, blob->size, &append);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = append_write(&append, blob);
     if (rc < 0)
@@ -373,8 +374,9 @@ int log_append_sync(struct log *log, const struct record_header *header,
     struct append append;
     int rc = append_begin(log, header, blob->size, &append);
 
-    if (rc < 0)
+    if (rc != 0)
         return rc;
+    ASSERT(append.segment != NULL);
     pthread_mutex_lock(&log->syncer.sync_lock);
     if (one_sync_will_do(log, &append)) {
         rc = append_linked(log, &append, header, blob);
@@ -434,7 +436,7 @@ static void oldest_forget(struct log *log)
     pthread_mutex_lock(&log->syncer.lock);
     shelf->count--;
     memmove(shelf->segments, shelf->segments + 1,
-            shelf->count * sizeof(*shelf->segments));
+            shelf->count * sizeof(struct shelf_segment *));
     log->syncer.names_changed++;
     numbers_follow(log);
     pthread_mutex_unlock(&log->syncer.lock);

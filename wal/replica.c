@@ -301,15 +301,28 @@ static void consumed_show(struct database *database)
     notes_changed(database);
 }
 
+static void note_handle(struct database *database, struct note *note);
+
+/* The hold is over: what waited, in its order, until there is a new one. */
+static void held_release(struct database *database)
+{
+    while (!database->apply.hold) {
+        struct list *link = list_pop(&database->held);
+        struct note *note;
+
+        if (link == NULL)
+            return;
+        note = LIST_ENTRY(link, struct note, link);
+        note_handle(database, note);
+        note_free(note);
+    }
+}
+
 void replica_step(struct database *database)
 {
-    struct list *link;
-
     if (database->view.state == DATABASE_DROPPED)
         return;
-    if (!database->apply.hold)
-        while ((link = list_pop(&database->held)) != NULL)
-            replica_note(database, LIST_ENTRY(link, struct note, link));
+    held_release(database);
     offer_catch_up(database);
     copy_place_if_complete(database);
     offer_publish(database);
@@ -358,10 +371,11 @@ static void note_owner(struct database *database)
         notes_fails(database);
 }
 
-/* Notes that change content wait while a closing checkpoint runs. */
+/* Notes that change content wait while a closing checkpoint runs, and behind
+ * those that wait: order is everything to them. */
 static bool waits_for_hold(const struct database *database, enum note_kind kind)
 {
-    return database->apply.hold &&
+    return (database->apply.hold || !list_is_empty(&database->held)) &&
            (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
             kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END ||
             kind == NOTE_DROP);

@@ -120,7 +120,8 @@ static int reader_grow(struct segment_reader *reader, size_t size)
         return 0;
     /* Nothing of the old window is of use: it will be read anew. */
     free(reader->bytes);
-    *reader = (struct segment_reader){.file = reader->file};
+    reader->bytes = NULL;
+    reader->capacity = reader->size = 0;
     bytes = site_fault(SITE_LOG_ALLOC) != 0 ? NULL : malloc(capacity);
     if (bytes == NULL)
         return site_fail(SITE_LOG_ALLOC, NULL, ENOMEM);
@@ -157,13 +158,17 @@ int segment_reader_get(struct segment_reader *reader, uint64_t offset,
     ASSERT(size <= RECORD_MAX_BYTES && offset <= limit);
     if (size > limit - offset)
         size = limit - offset;
+    *ret_bytes = NULL;
+    *ret_size = 0;
+    if (size == 0)
+        return 0;
     if (offset < reader->offset ||
         offset + size > reader->offset + reader->size) {
         rc = reader_grow(reader, size);
         if (rc == 0)
             rc = reader_fill(reader, offset, limit);
     }
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     there = reader->size - (offset - reader->offset);
     *ret_bytes = reader->bytes + (offset - reader->offset);
@@ -176,7 +181,7 @@ int segment_reader_record(struct segment_reader *reader, uint64_t offset,
                           size_t *ret_total, const uint8_t **ret_bytes)
 {
     const uint8_t *bytes;
-    size_t size, total;
+    size_t size, total = 0;
     int rc;
 
     *ret_bytes = NULL;
@@ -235,13 +240,14 @@ static int find_magic(struct segment_reader *reader, uint64_t from,
 
         if (rc < 0)
             return rc;
+        if (size < 8)
+            break;
+        ASSERT(bytes != NULL);
         found = memmem(bytes, size, magic, 8);
         if (found != NULL) {
             *ret_at = from + (uint64_t)(found - bytes);
             return 1;
         }
-        if (size < 8)
-            break;
         from += size - 7; /* it may begin in the last seven */
     }
     return 0;

@@ -103,7 +103,7 @@ int shelf_reserve(struct shelf *shelf)
 
     if (shelf->count < shelf->capacity)
         return 0;
-    segments = realloc(shelf->segments, capacity * sizeof(*segments));
+    segments = realloc(shelf->segments, capacity * sizeof(struct shelf_segment *));
     if (segments == NULL)
         return site_fail(SITE_LOG_ALLOC, NULL, ENOMEM);
     shelf->segments = segments;
@@ -145,7 +145,7 @@ int shelf_turn(struct shelf *shelf, const struct shelf_segment *segment)
 
 static int shelf_add_named(struct shelf *shelf, const char *name)
 {
-    struct shelf_segment *segment;
+    struct shelf_segment *segment = NULL;
     txid_t first_txid;
     uint32_t sequence;
     int rc;
@@ -155,7 +155,7 @@ static int shelf_add_named(struct shelf *shelf, const char *name)
     rc = shelf_reserve(shelf);
     if (rc == 0)
         rc = os_alloc(&segment, sizeof *segment, SITE_LOG_ALLOC);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     segment->header.first_txid = first_txid;
     segment->header.sequence = sequence;
@@ -194,7 +194,7 @@ static int shelf_list(struct shelf *shelf)
     } while (rc == 0 && entry != NULL);
     closedir(dir);
     if (shelf->count > 0)
-        qsort(shelf->segments, shelf->count, sizeof(*shelf->segments),
+        qsort(shelf->segments, shelf->count, sizeof(struct shelf_segment *),
               compare_sequence);
     return rc;
 }
@@ -212,7 +212,7 @@ static int header_load(struct shelf *shelf, struct shelf_segment *segment)
     if (rc == 0)
         rc = segment_reader_get(&shelf->reader, 0, SEGMENT_HEADER_BYTES,
                                 segment->end, &bytes, &size);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     rc = segment_header_decode(bytes, size, &header);
     if (rc == -EPROTONOSUPPORT)
