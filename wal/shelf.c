@@ -103,7 +103,8 @@ int shelf_reserve(struct shelf *shelf)
 
     if (shelf->count < shelf->capacity)
         return 0;
-    segments = realloc(shelf->segments, capacity * sizeof(struct shelf_segment *));
+    segments = realloc(shelf->segments,
+                       capacity * sizeof(struct shelf_segment *));
     if (segments == NULL)
         return site_fail(SITE_LOG_ALLOC, NULL, ENOMEM);
     shelf->segments = segments;

@@ -96,6 +96,7 @@ static struct sample random_sample(struct rng *rng, uint32_t count_max)
     random_pgnos(rng, &sample);
     EXPECT_OK(record_encode(&sample.header, sample.pgnos, sample.images,
                             sample.count, &sample.blob));
+    EXPECT_TRUE(sample.blob != NULL);
     return sample;
 }
 

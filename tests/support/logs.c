@@ -50,7 +50,7 @@ void logs_close(struct logs *logs)
     logs->log = NULL;
 }
 
-/* ---- files ------------------------------------------------------------------ */
+/* ---- files -------------------------------------------------------------- */
 
 struct names {
     char *name[NAMES_MAX];
@@ -208,7 +208,7 @@ uint64_t logs_fingerprint(const struct logs *logs)
     return hash;
 }
 
-/* ---- records ---------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 struct record_header logs_header(const struct logs *logs, txid_t first,
                                  txid_t last, uint32_t flags)

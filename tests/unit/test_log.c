@@ -181,7 +181,7 @@ TEST(segments_double_and_a_large_record_ends_one)
     logs_remove(&logs);
 }
 
-/* ---- parts and prepared commits --------------------------------------------- */
+/* ---- parts and prepared commits ----------------------------------------- */
 
 TEST(parts_count_when_the_last_one_is_there)
 {
@@ -238,6 +238,7 @@ TEST(parts_that_were_given_up_are_cut_by_the_next_record)
     /* The first record of a log as well. */
     EXPECT_OK(log_cut(logs.log, 0));
     EXPECT_OK(logs_append_part(&logs, 7, 1, 2, 1));
+    EXPECT_EQ(log_first_txid(logs.log), 0);
     EXPECT_OK(logs_append_part(&logs, 9, 1, 2, 1));
     EXPECT_OK(logs_append_part(&logs, 9, 2, 2, 1));
     EXPECT_EQ(log_first_txid(logs.log), 9);
@@ -295,7 +296,7 @@ TEST(a_resolve_stays_in_the_segment_of_what_it_resolves)
     logs_remove(&logs);
 }
 
-/* ---- durable ---------------------------------------------------------------- */
+/* ---- durable ------------------------------------------------------------ */
 
 TEST(what_was_appended_is_durable_after_a_sync)
 {
@@ -383,7 +384,7 @@ TEST(others_may_sync_while_the_worker_appends_reads_and_shortens)
     logs_remove(&logs);
 }
 
-/* ---- shortening ------------------------------------------------------------- */
+/* ---- shortening --------------------------------------------------------- */
 
 TEST(trimming_takes_old_segments_one_per_sync)
 {
@@ -517,7 +518,7 @@ TEST(damage_far_back_is_found_by_reading)
     logs_remove(&logs);
 }
 
-/* ---- the same without io_uring ------------------------------------------------ */
+/* ---- the same without io_uring ------------------------------------------ */
 
 TEST(all_this_holds_without_io_uring)
 {
