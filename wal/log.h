@@ -101,8 +101,8 @@ int log_sync(struct log *log);
 txid_t log_durable_txid(struct log *log);
 txid_t log_last_txid(struct log *log);
 
-/* Oldest TXID that can still be read (0: empty), and bytes of all segments
- * (0 exactly when there is no record). Any thread. */
+/* Oldest TXID that can still be read (0: none), and bytes of all segments
+ * (0: none), parts of an unfinished record included. Any thread. */
 txid_t log_first_txid(struct log *log);
 uint64_t log_bytes(struct log *log);
 
@@ -120,6 +120,11 @@ int log_seek(struct log *log, txid_t txid, struct log_cursor *ret_cursor);
  */
 int log_read(struct log *log, struct log_cursor *cursor,
              struct record_header *ret_header, struct blob **ret_blob);
+
+/* Moves the cursor over the record at it, of which only the header is read
+ * and checked. Errors are those of log_read(). */
+int log_skip(struct log *log, struct log_cursor *cursor,
+             struct record_header *ret_header);
 
 /*
  * Deletes the oldest segment while the log is larger than keep_bytes and all
