@@ -70,6 +70,23 @@ static void begin_at(const struct browse_hint *hint, txid_t txid,
         *cursor = hint->cursor;
 }
 
+/* The header of the record that begins at offset, and its size. */
+static int header_at(struct shelf *shelf, const struct shelf_segment *segment,
+                     uint64_t offset, struct record_header *ret_header,
+                     size_t *ret_total)
+{
+    const uint8_t *bytes;
+    size_t size;
+    int rc = segment_reader_get(&shelf->reader, offset, RECORD_HEADER_BYTES,
+                                segment->end, &bytes, &size);
+
+    if (rc == 0)
+        rc = record_peek(bytes, size, ret_header, ret_total);
+    if (rc == -EBADMSG || rc == -EPROTONOSUPPORT)
+        return damaged(segment);
+    return rc;
+}
+
 int browse_seek(struct browse *browse, txid_t txid,
                 struct log_cursor *ret_cursor)
 {
@@ -77,8 +94,7 @@ int browse_seek(struct browse *browse, txid_t txid,
     const struct shelf_segment *segment;
     struct record_header header = {0};
     struct log_cursor cursor;
-    const uint8_t *bytes;
-    size_t size, total = 0;
+    size_t total = 0;
     int rc;
 
     if (shelf->count == 0 || txid > continuity_reach_txid(&shelf->continuity))
@@ -90,13 +106,7 @@ int browse_seek(struct browse *browse, txid_t txid,
     begin_at(&browse->last_append, txid, &cursor);
     rc = shelf_turn(shelf, segment);
     while (rc == 0) {
-        rc = segment_reader_get(&shelf->reader, cursor.offset,
-                                RECORD_HEADER_BYTES, segment->end, &bytes,
-                                &size);
-        if (rc == 0)
-            rc = record_peek(bytes, size, &header, &total);
-        if (rc == -EBADMSG || rc == -EPROTONOSUPPORT)
-            return damaged(segment);
+        rc = header_at(shelf, segment, cursor.offset, &header, &total);
         if (rc < 0 || header.last_txid >= txid)
             break;
         cursor.offset += total;
@@ -129,6 +139,26 @@ static int next_place(const struct shelf *shelf, struct log_cursor *cursor,
     if (cursor->offset >= whole_end(shelf, segment))
         return -ENOENT;
     *ret_segment = segment;
+    return 0;
+}
+
+int browse_skip(struct browse *browse, struct log_cursor *cursor,
+                struct record_header *ret_header)
+{
+    struct shelf *shelf = browse->shelf;
+    const struct shelf_segment *segment;
+    struct log_cursor place = *cursor;
+    size_t total = 0;
+    int rc = next_place(shelf, &place, &segment);
+
+    if (rc == 0)
+        rc = shelf_turn(shelf, segment);
+    if (rc == 0)
+        rc = header_at(shelf, segment, place.offset, ret_header, &total);
+    if (rc < 0)
+        return rc;
+    place.offset += total;
+    *cursor = place;
     return 0;
 }
 

@@ -29,7 +29,9 @@ void browse_forget(struct browse *browse);
 int browse_seek(struct browse *browse, txid_t txid,
                 struct log_cursor *ret_cursor);
 
-/* log_read(). */
+/* log_skip(), log_read(). */
+int browse_skip(struct browse *browse, struct log_cursor *cursor,
+                struct record_header *ret_header);
 int browse_read(struct browse *browse, struct log_cursor *cursor,
                 struct record_header *ret_header, struct blob **ret_blob);
 

@@ -273,8 +273,9 @@ void database_pass(struct database *database, struct parked *parked);
 void catalog_dispatch(struct catalog *catalog);
 
 enum database_request_kind {
-    DATABASE_READ_LOG, /* in: txid, max_bytes. out: blobs; rc -ENOENT when the
-                          log no longer has txid */
+    DATABASE_READ_LOG, /* in: txid, after_prepared, part as in database_tail(),
+                          max_bytes. out: blobs, the first is the one asked
+                          for; rc -ENOENT when the log no longer has it */
     DATABASE_COPY,     /* in: from_pgno, max_bytes. out: one blob, a record
                           with RECORD_SNAPSHOT of the pages as a reader sees
                           them; next_pgno 0 when it was the last; position =
@@ -291,6 +292,8 @@ struct database_request {
     void (*on_done)(struct database_request *request); /* on the loop */
     /* in */
     txid_t txid;
+    bool after_prepared;
+    uint32_t part;
     size_t max_bytes;
     pgno_t from_pgno;
     /* out */

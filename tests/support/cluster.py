@@ -296,7 +296,7 @@ class Cluster:
 
 def pair(stage, extra=""):
     """A primary and one replica, running."""
-    return Cluster(stage, int(os.environ.get('REPLICAS','1')), extra=extra).start()
+    return Cluster(stage, 1, extra=extra).start()
 
 
 def single(stage, extra="", start=True):

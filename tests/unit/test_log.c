@@ -208,6 +208,24 @@ TEST(parts_count_when_the_last_one_is_there)
     logs_remove(&logs);
 }
 
+TEST(skipping_passes_from_part_to_part_also_across_segments)
+{
+    struct logs logs = a_log_of(1);
+    struct log_cursor cursor;
+    struct record_header header;
+
+    for (uint32_t part = 1; part <= 40; part++)
+        EXPECT_OK(logs_append_part(&logs, 2, part, 40, 3));
+    EXPECT_OK(log_seek(logs.log, 2, &cursor));
+    for (uint32_t part = 1; part <= 40; part++) {
+        EXPECT_OK(log_skip(logs.log, &cursor, &header));
+        EXPECT_EQ(header.last_txid, 2);
+        EXPECT_EQ(header.part, part);
+    }
+    EXPECT_EQ(log_skip(logs.log, &cursor, &header), -ENOENT);
+    logs_remove(&logs);
+}
+
 TEST(parts_come_in_order_and_belong_together)
 {
     struct logs logs = a_log_of(1);
