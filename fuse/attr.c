@@ -40,10 +40,11 @@ void attr_get(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
 {
     struct stat status;
     double seconds;
-    int rc = attr_read(mount_of(req), inode_of(req, number), &status, &seconds);
+    int rc;
 
     ASSERT_ON_FUSE();
     (void)fi;
+    rc = attr_read(mount_of(req), inode_of(req, number), &status, &seconds);
     if (rc < 0)
         reply_result(req, rc);
     else

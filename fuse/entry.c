@@ -89,9 +89,10 @@ void entry_lookup(fuse_req_t req, fuse_ino_t parent_number, const char *name)
 {
     struct mount *mount = mount_of(req);
     struct inode *parent = inode_of(req, parent_number), *inode = NULL;
-    int kind = virtual_find(mount, parent, name), rc;
+    int kind, rc;
 
     ASSERT_ON_FUSE();
+    kind = virtual_find(mount, parent, name);
     if (kind < 0) {
         reply_result(req, kind);
         return;
@@ -194,47 +195,56 @@ static int adorn(fuse_req_t req, struct inode *parent, int fd, const char *name,
 }
 
 /* A name that is there was made behind the mount: the kernel knew of none. */
-static int make_or_open(fuse_req_t req, struct inode *parent, const char *name,
-                        mode_t mode, bool exclusive, struct os_file *ret_file)
+static int make_or_find(fuse_req_t req, struct inode *parent, const char *name,
+                        mode_t mode, bool exclusive,
+                        struct entry_made *ret_made)
 {
-    int rc = os_open(ret_file, parent->directory.fd, name,
+    struct os_file *file = &ret_made->file;
+    int rc = os_open(file, parent->directory.fd, name,
                      O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW, 0600,
                      SITE_ENTRY_CREATE);
 
-    if (rc == -EEXIST && !exclusive)
-        return os_open(ret_file, parent->directory.fd, name,
-                       O_RDWR | O_NOFOLLOW, 0, SITE_ENTRY_CREATE);
-    if (rc == 0)
-        rc = adorn(req, parent, ret_file->fd, name, mode);
-    if (rc < 0 && ret_file->open) {
-        os_close(ret_file);
+    ret_made->found = rc == -EEXIST && !exclusive;
+    if (ret_made->found)
+        return os_open(file, parent->directory.fd, name, O_RDWR | O_NOFOLLOW, 0,
+                       SITE_ENTRY_CREATE);
+    if (rc < 0)
+        return rc;
+    rc = adorn(req, parent, file->fd, name, mode);
+    if (rc < 0)
         (void)unlinkat(parent->directory.fd, name, 0);
-    }
     return rc;
 }
 
 int entry_make_file(fuse_req_t req, struct inode *parent, const char *name,
-                    mode_t mode, bool exclusive, struct inode **ret_inode,
-                    struct os_file *ret_file)
+                    mode_t mode, bool exclusive, struct entry_made *ret_made)
 {
+    struct entry_made made = {0};
     int rc;
 
     pthread_mutex_lock(&parent->lock);
-    rc = make_or_open(req, parent, name, mode, exclusive, ret_file);
+    rc = make_or_find(req, parent, name, mode, exclusive, &made);
     if (rc == 0)
-        rc = enter_real(mount_of(req), parent, name, ret_inode);
+        rc = enter_real(mount_of(req), parent, name, &made.inode);
     pthread_mutex_unlock(&parent->lock);
     if (rc < 0)
-        os_close(ret_file);
+        os_close(&made.file);
+    else
+        *ret_made = made;
     return rc;
 }
 
-void entry_unmake_file(fuse_req_t req, struct inode *parent, const char *name)
+void entry_unmake_file(fuse_req_t req, struct inode *parent, const char *name,
+                       const struct entry_made *made)
 {
+    struct inode_table *table = &mount_of(req)->table;
+
     pthread_mutex_lock(&parent->lock);
-    if (os_unlink(parent->directory.fd, name, SITE_ENTRY_UNLINK) == 0)
-        inode_unlinked(&mount_of(req)->table, parent, name);
+    if (!made->found &&
+        os_unlink(parent->directory.fd, name, SITE_ENTRY_UNLINK) == 0)
+        inode_unlinked(table, parent, name);
     pthread_mutex_unlock(&parent->lock);
+    inode_unref(table, made->inode, 1);
 }
 
 static int make_directory(fuse_req_t req, struct inode *parent,
@@ -264,9 +274,10 @@ void entry_mkdir(fuse_req_t req, fuse_ino_t parent_number, const char *name,
     struct mount *mount = mount_of(req);
     struct inode *parent = inode_of(req, parent_number), *inode = NULL;
     char path[DATABASE_NAME_MAX];
-    int rc = path_of(mount, parent, name, path);
+    int rc;
 
     ASSERT_ON_FUSE();
+    rc = path_of(mount, parent, name, path);
     if (rc == 0 && virtual_is_reserved(mount, parent, name))
         rc = -EPERM;
     if (rc == 0) {
@@ -347,9 +358,10 @@ void entry_unlink(fuse_req_t req, fuse_ino_t parent_number, const char *name)
     struct catalog *catalog = mount->config.catalog;
     bool own = request_is_own(req);
     char path[DATABASE_NAME_MAX];
-    int rc = path_of(mount, parent, name, path);
+    int rc;
 
     ASSERT_ON_FUSE();
+    rc = path_of(mount, parent, name, path);
     if (rc == 0 && virtual_is_reserved(mount, parent, name))
         rc = -EPERM;
     if (rc == 0)
@@ -438,9 +450,10 @@ void entry_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
         .to = new_name,
         .flags = flags,
     };
-    int rc = rename_check(mount, &renaming);
+    int rc;
 
     ASSERT_ON_FUSE();
+    rc = rename_check(mount, &renaming);
     if (rc == 0)
         rc = catalog_on_rename(catalog, renaming.from_path, renaming.to_path,
                                own);

@@ -31,17 +31,22 @@ void entry_link(fuse_req_t req, fuse_ino_t number, fuse_ino_t new_parent,
 void entry_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
                  mode_t mode, dev_t device);
 
-/*
- * Makes a regular file and enters it, like inode_enter(). 0: ret_file is open
- * for reading and writing. -EEXIST: the name is there and exclusive was
- * asked; without that it is opened as it is.
- */
-int entry_make_file(fuse_req_t req, struct inode *parent, const char *name,
-                    mode_t mode, bool exclusive, struct inode **ret_inode,
-                    struct os_file *ret_file);
+/* A regular file that was made, or found where one was to be made. */
+struct entry_made {
+    struct inode *inode; /* with a reference, as by inode_enter() */
+    struct os_file file; /* open for reading and writing */
+    bool found;
+};
 
-/* Takes back what entry_make_file() made. */
-void entry_unmake_file(fuse_req_t req, struct inode *parent, const char *name);
+/* -EEXIST: the name is there and exclusive was asked; without that it is
+ * opened as it is. */
+int entry_make_file(fuse_req_t req, struct inode *parent, const char *name,
+                    mode_t mode, bool exclusive, struct entry_made *ret_made);
+
+/* Takes back what entry_make_file() made, with its reference; not what it
+ * found. file is closed or given away already. */
+void entry_unmake_file(fuse_req_t req, struct inode *parent, const char *name,
+                       const struct entry_made *made);
 
 /* The reply that makes the kernel know inode; takes no reference. */
 int entry_describe(fuse_req_t req, struct inode *inode,

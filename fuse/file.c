@@ -194,17 +194,17 @@ static void file_created(fuse_req_t req, struct handle *handle)
 }
 
 /* Opens the file just made and asks the engine; inode is in use after 0. */
-static int file_create_open(fuse_req_t req, struct inode *inode,
-                            struct os_file *file, struct fuse_file_info *fi,
+static int file_create_open(fuse_req_t req, struct entry_made *made,
+                            struct fuse_file_info *fi,
                             struct handle **ret_handle)
 {
     struct handle *handle = NULL;
     int rc;
 
-    backing_use_created(inode, file);
-    rc = file_handle(req, inode, fi, &handle);
+    backing_use_created(made->inode, &made->file);
+    rc = file_handle(req, made->inode, fi, &handle);
     if (rc < 0) {
-        backing_leave(inode);
+        backing_leave(made->inode);
         return rc;
     }
     ASSERT(handle != NULL);
@@ -216,37 +216,45 @@ static int file_create_open(fuse_req_t req, struct inode *inode,
     return rc;
 }
 
-void file_create(fuse_req_t req, fuse_ino_t parent_number, const char *name,
-                 mode_t mode, struct fuse_file_info *fi)
+/* May a file be made there? */
+static int file_create_check(fuse_req_t req, struct inode *parent,
+                             const char *name)
 {
     struct mount *mount = mount_of(req);
-    struct inode *parent = inode_of(req, parent_number), *inode = NULL;
-    struct os_file file = {0};
-    struct handle *handle = NULL;
     char path[DATABASE_NAME_MAX];
-    int rc;
+    int rc = inode_path_of(&mount->table, parent, name, path, sizeof path);
 
-    ASSERT_ON_FUSE();
-    rc = virtual_is_reserved(mount, parent, name) ? -EPERM : 0;
-    if (rc == 0)
-        rc = inode_path_of(&mount->table, parent, name, path, sizeof path);
+    if (rc == 0 && virtual_is_reserved(mount, parent, name))
+        rc = -EPERM;
     if (rc == 0)
         rc = catalog_on_create(mount->config.catalog, path,
                                request_is_own(req));
+    return rc;
+}
+
+void file_create(fuse_req_t req, fuse_ino_t parent_number, const char *name,
+                 mode_t mode, struct fuse_file_info *fi)
+{
+    struct inode *parent = inode_of(req, parent_number);
+    struct entry_made made = {0};
+    struct handle *handle = NULL;
+    int rc;
+
+    ASSERT_ON_FUSE();
+    rc = file_create_check(req, parent, name);
     if (rc == 0)
         rc = entry_make_file(req, parent, name, mode, (fi->flags & O_EXCL) != 0,
-                             &inode, &file);
+                             &made);
+    if (rc == 0) {
+        rc = file_create_open(req, &made, fi, &handle);
+        if (rc < 0)
+            entry_unmake_file(req, parent, name, &made);
+    }
     if (rc < 0) {
         reply_result(req, rc);
         return;
     }
-    rc = file_create_open(req, inode, &file, fi, &handle);
-    if (rc < 0) {
-        entry_unmake_file(req, parent, name);
-        inode_unref(&mount->table, inode, 1);
-        reply_result(req, rc);
-        return;
-    }
+    ASSERT(handle != NULL);
     file_created(req, handle);
 }
 
@@ -330,17 +338,25 @@ void file_write(fuse_req_t req, fuse_ino_t number, const char *bytes,
         fuse_reply_write(req, size);
 }
 
+/* Holes and shifts would change a database behind the engine's back. */
+static bool is_of_database(struct handle *handle)
+{
+    enum database_file kind;
+    struct database *database = adopt_database(handle, &kind);
+
+    database_unref(database);
+    return database != NULL;
+}
+
 void file_fallocate(fuse_req_t req, fuse_ino_t number, int mode, off_t offset,
                     off_t length, struct fuse_file_info *fi)
 {
-    const struct handle *handle = handle_of(fi);
     const struct inode *inode = inode_of(req, number);
     int rc = 0;
 
     ASSERT_ON_FUSE();
-    /* Holes and shifts would change a database behind the engine's back. */
     if (inode->identity.type == INODE_VIRTUAL ||
-        ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 && handle->database != NULL))
+        ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 && is_of_database(handle_of(fi))))
         rc = -EOPNOTSUPP;
     else if (fallocate(inode->file.fd, mode, offset, length) < 0)
         rc = site_fail(SITE_FILE_ALLOCATE, NULL, errno);

@@ -209,6 +209,8 @@ static int mount_attach(struct mount *mount, char error_text[MOUNT_ERROR_BYTES])
         ASSERT(rc == 0); /* it only takes the number */
     }
     mount->mounted = rc == 0;
+    if (rc == 0)
+        serve_order(mount->session);
     return rc;
 }
 

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 #define STOP_WAIT_NS NS_PER_S /* for workers to end by themselves */
 
@@ -115,6 +117,43 @@ static int start_one(struct serve *serve)
     }
     return rc;
 }
+
+#if defined(__SANITIZE_THREAD__)
+static atomic_ullong order;
+
+static ssize_t order_read(int fd, void *bytes, size_t size, void *userdata)
+{
+    ssize_t n = read(fd, bytes, size);
+
+    (void)userdata;
+    (void)atomic_load_explicit(&order, memory_order_acquire);
+    return n;
+}
+
+static ssize_t order_writev(int fd, struct iovec *parts, int count,
+                            void *userdata)
+{
+    (void)userdata;
+    atomic_fetch_add_explicit(&order, 1, memory_order_release);
+    return writev(fd, parts, count);
+}
+
+void serve_order(struct fuse_session *session)
+{
+    static const struct fuse_custom_io io = {
+        .read = order_read,
+        .writev = order_writev,
+    };
+
+    ASSERT(fuse_session_custom_io(session, &io, sizeof io,
+                                  fuse_session_fd(session)) == 0);
+}
+#else
+void serve_order(struct fuse_session *session)
+{
+    (void)session;
+}
+#endif
 
 int serve_one(struct fuse_session *session)
 {

@@ -28,6 +28,13 @@ struct serve {
     bool stopping;
 };
 
+/*
+ * For ThreadSanitizer, which does not see that a request which follows a
+ * reply comes after it: the order is made in the kernel. In other builds it
+ * does nothing. After the mount, before the first request.
+ */
+void serve_order(struct fuse_session *session);
+
 /* Takes one request on the calling thread: 0, or a negative errno when there
  * are none to come. For the handshake, before serve_start(). */
 int serve_one(struct fuse_session *session);

@@ -8,6 +8,7 @@
 static _Atomic(struct mount_wait *) waiting;
 static atomic_int cancels;
 static char waited_for[128];
+static pthread_mutex_t waited_for_lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int hook_status(void *context, char **ret_text, size_t *ret_size)
 {
@@ -34,8 +35,10 @@ static int hook_wait(void *context, const char *db, const char *token,
                      size_t token_size, struct mount_wait *wait)
 {
     (void)context;
+    pthread_mutex_lock(&waited_for_lock);
     snprintf(waited_for, sizeof waited_for, "%s %.*s", db, (int)token_size,
              token);
+    pthread_mutex_unlock(&waited_for_lock);
     if (strncmp(token, "bad", 3) == 0)
         return -EINVAL;
     if (strncmp(token, "now", 3) == 0)
@@ -107,7 +110,9 @@ IN_BOTH_MODES(opening_a_wait_answers_in_the_words_of_errno, &hooks)
               "out\" $F/../err; no cat .tidemark/wait/d/w.db/lost 2>$F/../err; "
               "grep -qi stale $F/../err; no cat .tidemark/wait/d/w.db/bad "
               "2>$F/../err; grep -q Invalid $F/../err");
+    pthread_mutex_lock(&waited_for_lock);
     EXPECT_STR(waited_for, "d/w.db bad");
+    pthread_mutex_unlock(&waited_for_lock);
 }
 
 static struct mount_wait *wait_for_wait(void)
