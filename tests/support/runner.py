@@ -236,7 +236,8 @@ class Run:
             lines = text.splitlines()
             if len(lines) > 400:
                 lines = lines[:120] + ["..."] + lines[-280:]
-            lines += logs_below(one["folder"])
+            if late or code not in (0, 77):
+                lines += logs_below(one["folder"])
             print("".join("    | %s\n" % line for line in lines), end="")
         sys.stdout.flush()
         return late or code not in (0, 77)

@@ -1,0 +1,164 @@
+"""Random loads with readers on every replica: at each moment a replica shows
+a prefix of the primary, and at each rest the same."""
+import chain
+import cluster
+import sql
+import workers
+from runner import LONG, expect, expect_eq, test, until
+
+ROUNDS = 40 if LONG else 4
+SECONDS = 1.5  # of load, between two compare points
+WRITERS = 3
+
+
+class Load:
+    """Databases with writers on the primary and readers on the replicas."""
+
+    def __init__(self, stage, nodes, layouts, synchronous=sql.SYNCHRONOUS):
+        self.stage, self.nodes = stage, nodes
+        self.names, self.synchronous = [], synchronous
+        self.writers, self.readers = [], []
+        for layout in layouts:
+            self.create(*layout)
+
+    def create(self, name, page_bytes, mode, auto_vacuum="none"):
+        with sql.connect(self.nodes.primary.path(name), page_size=page_bytes,
+                         auto_vacuum=auto_vacuum,
+                         journal_mode=mode) as connection:
+            chain.create(connection, self.stage.rng)
+        self.names.append(name)
+        self.stage.say(name, page_bytes, mode, auto_vacuum)
+
+    def paths(self, node):
+        return [node.path(name) for name in self.names]
+
+    def start_writers(self, count=WRITERS,
+                      journals=("delete", "truncate", "persist")):
+        for _ in range(count):
+            self.writers.append(workers.Worker(
+                chain.write, self.paths(self.nodes.primary),
+                self.stage.rng.random(), self.synchronous, journals))
+
+    def start_readers(self, nodes):
+        for name in self.names:
+            self.nodes.settle(name)
+        for node in nodes:
+            self.readers.append(workers.Worker(
+                chain.read, self.paths(node), self.stage.rng.random()))
+
+    def run(self, seconds=SECONDS):
+        """Load for a while: time is what is wanted here, not an event."""
+        steps = int(seconds / 0.1)
+        for _ in range(steps):
+            for worker in self.writers + self.readers:
+                worker.check()
+            workers.time.sleep(0.1)
+
+    def compare(self):
+        """Readers go on; writers rest."""
+        workers.pause(self.writers)
+        names = self.nodes.compare_all()
+        expect(set(self.names) <= set(names), "databases are missing")
+        workers.resume(self.writers)
+
+    def stop(self):
+        did = {}
+        for one in workers.stop(self.writers):
+            for what, count in one.items():
+                did[what] = did.get(what, 0) + count
+        self.nodes.compare_all()
+        looks = sum(result[0] for result in workers.stop(self.readers))
+        self.stage.say(did, looks, "reads on replicas")
+        expect(did["commits"] > 0, "nothing was written")
+        self.writers, self.readers = [], []
+        return did
+
+
+def layouts(stage):
+    """Three databases: one in WAL mode, one not, one of any kind."""
+    rng = stage.rng
+
+    def pick(name, modes):
+        return (name, rng.choice(sql.PAGE_SIZES), rng.choice(modes),
+                rng.choice(("none", "none", "full", "incremental")))
+    return [pick("wal.db", ("wal",)),
+            pick("journal.db", ("delete", "truncate", "persist")),
+            pick("sub/any.db", sql.JOURNAL_MODES)]
+
+
+def make_folder(nodes):
+    cluster.os.mkdir(nodes.primary.path("sub"))
+
+
+@test(seconds=120 if not LONG else 1200)
+def a_replica_shows_a_prefix_at_each_moment_and_the_same_at_rest(stage):
+    nodes = cluster.Cluster(stage, 2).start()
+    make_folder(nodes)
+    load = Load(stage, nodes, layouts(stage))
+    load.start_writers()
+    load.start_readers(nodes.replicas)
+    for _ in range(ROUNDS):
+        load.run()
+        load.compare()
+    load.stop()
+
+
+def switch_to_wal(path):
+    """SQLite asks no busy handler for this; people try again."""
+    def attempt():
+        try:
+            return sql.pragma(connection, "journal_mode", "wal") == "wal"
+        except sql.sqlite3.OperationalError as error:
+            expect("locked" in str(error), str(error))
+            return False
+    with sql.connect(path) as connection:
+        until(attempt, "%s stays in rollback mode" % path)
+
+
+@test(seconds=120 if not LONG else 1200)
+def a_live_switch_to_wal_is_followed(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    load = Load(stage, nodes, [
+        ("one.db", stage.rng.choice(sql.PAGE_SIZES), "delete"),
+        ("two.db", stage.rng.choice(sql.PAGE_SIZES), "truncate")])
+    load.start_writers()
+    load.start_readers(nodes.replicas)
+    load.run(0.5)
+    for name in load.names:
+        switch_to_wal(nodes.primary.path(name))
+        load.run(0.7)
+        load.compare()
+    load.run(0.5)
+    load.stop()
+
+
+@test(seconds=120 if not LONG else 1200)
+def without_synchronous_off_no_commit_is_ever_missed(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    load = Load(stage, nodes,
+                [("%d.db" % page_bytes, page_bytes, "wal")
+                 for page_bytes in stage.rng.sample(sql.PAGE_SIZES, 2)],
+                synchronous=("normal", "full"))
+    load.start_writers()
+    load.start_readers(nodes.replicas)
+    for _ in range(ROUNDS // 2):
+        load.run()
+        load.compare()
+    load.stop()
+    for name, one in nodes.primary.databases().items():
+        expect_eq((name, one["counters"]["gaps"]), (name, 0), "gaps")
+
+
+@test(seconds=120 if not LONG else 1200)
+def what_synchronous_off_lets_slip_is_healed_and_counted(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    load = Load(stage, nodes, [("wal.db", 4096, "wal")], synchronous=("off",))
+    load.start_writers()
+    load.start_readers(nodes.replicas)
+    for _ in range(ROUNDS // 2):
+        load.run()
+        load.compare()
+    load.stop()
+    counters = nodes.primary.databases()["wal.db"]["counters"]
+    stage.say("gaps", counters["gaps"], "rereads", counters["rereads"])
+    expect(counters["rereads"] >= counters["gaps"], "gaps without a reread")
