@@ -118,7 +118,8 @@ void inode_renamed(struct inode_table *table, struct inode *from_parent,
                    const char *from, struct inode *to_parent, const char *to);
 
 /* Path below the mount, no leading slash, "" for the root; of an unlinked
- * inode the last one it had. -ENAMETOOLONG. */
+ * inode the last one it had. -ENAMETOOLONG when size does not hold it, its 0
+ * and a slash. */
 int inode_path(struct inode_table *table, struct inode *inode, char *ret_path,
                size_t size);
 

@@ -120,7 +120,8 @@ static void stage_strike(void)
     now.dir[0] = '\0';
 }
 
-static void stage_open(bool passthrough, const struct mount_hooks *hooks)
+__attribute__((unused)) static void stage_open(bool passthrough,
+                                               const struct mount_hooks *hooks)
 {
     stage_set();
     now.passthrough = passthrough;

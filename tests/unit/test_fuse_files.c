@@ -119,3 +119,43 @@ IN_BOTH_MODES(what_changes_behind_the_mount_shows_when_told, NULL)
     EXPECT_SH("test \"$(cat d/f)\" = replaced");
     mount_invalidate(now.mount, "never/seen");
 }
+
+/* Makes, moves, opens and removes at once: the names must stay whole. */
+IN_BOTH_MODES(names_stay_whole_when_many_change_them, NULL)
+{
+    EXPECT_SH(
+        "mkdir a b; exec 2>/dev/null; for w in 1 2 3 4; do (set +e; i=0; "
+        "while test $i -lt 100; do echo $w >a/f$w; mv a/f$w b/g$w; cat "
+        "b/g$w; mv b/g$w a/shared; cat a/shared; rm -f a/shared; ls -l a "
+        "b; i=$((i+1)); done) >/dev/null & done; (set +e; i=0; while test "
+        "$i -lt 100; do mv -T b c && mv -T c b; i=$((i+1)); done) & wait; "
+        "rm -f a/* b/*; rmdir a b; test -z \"$(ls -A)\"; test -z \"$(ls "
+        "-A $F)\"");
+}
+
+TEST(a_configured_owner_is_shown_and_given)
+{
+    struct mount_config config = {
+        .catalog = &now.catalog,
+        .mode = MOUNT_CLASSIC,
+        .allow_other = true,
+        .uid = 4321,
+        .gid = 8765,
+    };
+    char error[MOUNT_ERROR_BYTES];
+
+    if (!can_mount())
+        return;
+    stage_set();
+    config.mount_path = mount_path();
+    config.files_fd = now.files_fd;
+    write_behind("before", "x");
+    EXPECT_OK(mount_open(&now.mount, &config, error));
+    EXPECT_OK(mount_start(now.mount));
+    EXPECT_SH("touch f; mkdir d; test \"$(stat -c \"%%u %%g\" f)\" = \"4321 "
+              "8765\"; test \"$(stat -c \"%%u %%g\" $F/f $F/d)\" = \"4321 8765"
+              "\n4321 8765\"; test $(stat -c %%u before) = 4321; no chown 7 f "
+              "2>/dev/null; chown 4321:8765 f; sqlite3 x.db \"pragma "
+              "journal_mode=wal; create table t(a)\" >/dev/null");
+    stage_close();
+}
