@@ -80,7 +80,7 @@ static int heap_reserve(struct wait_heap *heap)
 
     if (heap->count < heap->capacity)
         return 0;
-    entries = realloc(heap->entries, capacity * sizeof(*entries));
+    entries = realloc(heap->entries, capacity * sizeof(void *));
     if (entries == NULL)
         return -ENOMEM;
     heap->entries = entries;

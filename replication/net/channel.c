@@ -113,7 +113,7 @@ static void send_resync(struct channel *channel,
              body_reason_name(action->reason),
              (unsigned long long)resync.database.received_txid,
              logger_quote(channel->view.stopped));
-    if (rc < 0)
+    if (rc != 0)
         link_close(channel->link, rc);
     else
         link_send(channel->link, blob);
@@ -162,6 +162,7 @@ static void act_on_engine(const struct passage *passage,
 
     switch ((int)kind) {
     case FOLLOW_DO_HISTORY:
+        ASSERT(open != NULL);
         /* Without it tokens are judged by an older one; OPEN comes again. */
         if (database_set_history(database, &open->history) < 0)
             link_close(passage->channel->link, -ENOMEM);
@@ -173,6 +174,7 @@ static void act_on_engine(const struct passage *passage,
         database_copy_chunk(database, blob_ref(passage->blob));
         break;
     case FOLLOW_DO_BEGIN:
+        ASSERT(open != NULL);
         database_copy_begin(database, &open->position, open->page_bytes);
         break;
     case FOLLOW_DO_END:

@@ -48,23 +48,23 @@ static const char *const state_names[CLIENT_STATES] = {
 
 struct client {
     struct client_config config;
-    enum client_state state;
-    uint64_t since_ns; /* in this state */
-    unsigned attempts; /* since one lasted */
+    uint64_t since_ns;       /* in this state */
+    struct addrinfo *found;  /* owned; addresses to try */
+    struct addrinfo *trying; /* the next of them; NULL: none left */
     uv_timer_t timer;
-    bool timer_closed;
     uv_getaddrinfo_t resolve;
-    bool resolving;
-    struct addrinfo *found; /* owned; addresses to try */
-    struct addrinfo *trying;
-    struct link link;
-    bool link_open; /* memory of link is libuv's */
     uv_connect_t connect;
+    struct link link;
     struct following following;
-    char failure[FOLLOWING_TEXT_BYTES];
-    bool closing;
     void (*on_closed)(void *context);
     void *context;
+    enum client_state state;
+    unsigned attempts; /* since one lasted */
+    bool resolving;    /* resolve is out */
+    bool link_open;    /* the memory of link is libuv's */
+    bool timer_closed;
+    bool closing;
+    char failure[FOLLOWING_TEXT_BYTES];
 };
 
 static void attempt_next(struct client *client);

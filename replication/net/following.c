@@ -133,12 +133,12 @@ static int streams_reach(struct following *following, uint32_t stream)
     while (capacity < stream)
         capacity *= 2;
     if (capacity > following->streams_capacity) {
-        rc = os_alloc(&grown, capacity * sizeof *grown, SITE_CHANNEL_ALLOC);
+        rc = os_alloc(&grown, capacity * sizeof(void *), SITE_CHANNEL_ALLOC);
         if (rc < 0)
             return rc;
         if (following->streams_count > 0)
             memcpy(grown, following->streams,
-                   following->streams_count * sizeof *grown);
+                   following->streams_count * sizeof(void *));
         os_free(&following->streams);
         following->streams = grown;
         following->streams_capacity = capacity;

@@ -59,6 +59,7 @@ int link_init(struct link *link, uv_loop_t *loop,
 
 static struct link_item *item_at(struct link *link, size_t index)
 {
+    ASSERT(link->items_capacity > 0);
     return &link->items[(link->items_first + index) % link->items_capacity];
 }
 

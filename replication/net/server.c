@@ -14,7 +14,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
-#include "replication/net/session.h"
+#include "replication/net/guest.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,10 +25,10 @@
 
 struct server {
     struct server_config config;
-    struct session_host host;
+    struct guest_host host;
     uv_tcp_t listener;
-    struct list sessions;
-    size_t sessions_count;
+    struct list guests;
+    size_t guests_count;
     bool closing, listener_closed;
     void (*on_closed)(void *context);
     void *context;
@@ -58,19 +58,18 @@ static bool peer_is_loopback(const uv_tcp_t *tcp)
     return false;
 }
 
-static struct session *session_of_node(struct server *server, const char *node,
-                                       const struct session *but)
+static struct guest *guest_of_node(struct server *server, const char *node,
+                                   const struct guest *but)
 {
     struct list *link, *safe;
 
-    LIST_EACH(link, safe, &server->sessions)
+    LIST_EACH(link, safe, &server->guests)
     {
-        struct session *session = LIST_ENTRY(link, struct session,
-                                             link_of_host);
+        struct guest *guest = LIST_ENTRY(link, struct guest, among);
 
-        if (session != but && session->registered &&
-            strcmp(session->hello.node, node) == 0)
-            return session;
+        if (guest != but && guest->registered &&
+            strcmp(guest->hello.node, node) == 0)
+            return guest;
     }
     return NULL;
 }
@@ -122,12 +121,12 @@ static enum body_reason judge(const struct server *server,
     return BODY_NONE;
 }
 
-static enum body_reason server_on_hello(void *context, struct session *session,
+static enum body_reason server_on_hello(void *context, struct guest *guest,
                                         const struct body_hello *hello,
                                         char *ret_text)
 {
     struct server *server = context;
-    struct session *before;
+    struct guest *before;
     enum body_reason reason = judge(server, hello, ret_text);
 
     if (reason == BODY_FENCED)
@@ -135,7 +134,7 @@ static enum body_reason server_on_hello(void *context, struct session *session,
                   logger_quote(hello->node), logger_quote(ret_text));
     if (reason != BODY_NONE)
         return reason;
-    before = session_of_node(server, hello->node, session);
+    before = guest_of_node(server, hello->node, guest);
     if (before != NULL && !before->link.closing &&
         !is_same_node(hello, &before->hello)) {
         snprintf(ret_text, BODY_TEXT_MAX + 1,
@@ -164,53 +163,53 @@ static void server_finish(struct server *server)
     void *context = server->context;
 
     if (!server->closing || !server->listener_closed ||
-        server->sessions_count > 0)
+        server->guests_count > 0)
         return;
     os_free(&server);
     if (on_closed != NULL)
         on_closed(context);
 }
 
-static void server_on_session_closed(void *context, struct session *session)
+static void server_on_guest_closed(void *context, struct guest *guest)
 {
     struct server *server = context;
 
-    list_remove(&session->link_of_host);
-    server->sessions_count--;
+    list_remove(&guest->among);
+    server->guests_count--;
     server_finish(server);
 }
 
-static void greet_or_refuse(struct server *server, struct session *session)
+static void greet_or_refuse(struct server *server, struct guest *guest)
 {
-    session_start(session);
+    guest_start(guest);
     if (!server->config.identity.insecure &&
-        !peer_is_loopback(&session->link.tcp))
-        session_refuse(session, BODY_NOT_LOCAL,
-                       "only nodes on this machine may connect; set `insecure: "
-                       "true` to allow others without encryption");
-    else if (server->sessions_count > SERVER_SESSIONS_MAX)
-        session_refuse(session, BODY_LIMIT,
-                       "too many replicas are connected to this primary");
+        !peer_is_loopback(&guest->link.tcp))
+        guest_refuse(guest, BODY_NOT_LOCAL,
+                     "only nodes on this machine may connect; set `insecure: "
+                     "true` to allow others without encryption");
+    else if (server->guests_count > SERVER_SESSIONS_MAX)
+        guest_refuse(guest, BODY_LIMIT,
+                     "too many replicas are connected to this primary");
 }
 
 static void server_on_connection(uv_stream_t *stream, int status)
 {
     struct server *server = CONTAINER_OF((uv_tcp_t *)(void *)stream,
                                          struct server, listener);
-    struct session *session;
+    struct guest *guest;
     int rc = status;
 
     if (rc == 0 && (rc = -site_fault(SITE_SERVER_ACCEPT)) == 0) {
-        session = session_new(&server->host);
-        if (session == NULL)
+        guest = guest_new(&server->host);
+        if (guest == NULL)
             return; /* told by site_fail(); the peer comes again */
-        list_push_back(&server->sessions, &session->link_of_host);
-        server->sessions_count++;
-        rc = uv_accept(stream, (uv_stream_t *)&session->link.tcp);
+        list_push_back(&server->guests, &guest->among);
+        server->guests_count++;
+        rc = uv_accept(stream, (uv_stream_t *)&guest->link.tcp);
         if (rc == 0)
-            greet_or_refuse(server, session);
+            greet_or_refuse(server, guest);
         else
-            link_close(&session->link, rc);
+            link_close(&guest->link, rc);
     }
     if (rc < 0)
         log_warn("replication.accept", "error=%s", logger_quote(strerror(-rc)));
@@ -292,16 +291,16 @@ int server_open(struct server **ret_server, const struct server_config *config)
     if (rc < 0)
         return rc;
     server->config = *config;
-    server->host = (struct session_host){
+    server->host = (struct guest_host){
         .loop = config->loop,
         .catalog = config->catalog,
         .identity = &server->config.identity,
         .roster = config->roster,
         .context = server,
         .on_hello = server_on_hello,
-        .on_closed = server_on_session_closed,
+        .on_closed = server_on_guest_closed,
     };
-    list_init(&server->sessions);
+    list_init(&server->guests);
     rc = uv_tcp_init(config->loop, &server->listener);
     ASSERT(rc == 0);
     rc = server_listen(server);
@@ -324,9 +323,11 @@ void server_close(struct server *server, void (*on_closed)(void *context),
     server->on_closed = on_closed;
     server->context = context;
     uv_close((uv_handle_t *)&server->listener, server_on_listener_closed);
-    LIST_EACH(link, safe, &server->sessions)
-    session_end(LIST_ENTRY(link, struct session, link_of_host), BODY_STOPPING,
-                "this node is being stopped");
+    LIST_EACH(link, safe, &server->guests)
+    {
+        guest_end(LIST_ENTRY(link, struct guest, among), BODY_STOPPING,
+                  "this node is being stopped");
+    }
 }
 
 uint16_t server_port(const struct server *server)
@@ -345,8 +346,10 @@ void server_changed(struct server *server, struct database *database)
     struct list *link, *safe;
 
     ASSERT_ON_LOOP();
-    LIST_EACH(link, safe, &server->sessions)
-    session_changed(LIST_ENTRY(link, struct session, link_of_host), database);
+    LIST_EACH(link, safe, &server->guests)
+    {
+        guest_changed(LIST_ENTRY(link, struct guest, among), database);
+    }
 }
 
 /* ---- what people want to know ---------------------------------------------*/
@@ -360,23 +363,22 @@ void server_replicas(const struct server *server,
     struct list *link;
 
     ASSERT_ON_LOOP();
-    for (link = server->sessions.next; link != &server->sessions;
+    for (link = server->guests.next; link != &server->guests;
          link = link->next) {
-        const struct session *session = LIST_ENTRY(link, struct session,
-                                                   link_of_host);
+        const struct guest *guest = LIST_ENTRY(link, struct guest, among);
         struct server_replica replica = {
-            .node = session->hello.node,
-            .region = session->hello.region,
-            .advertise = session->hello.advertise,
-            .peer = session->link.peer,
-            .candidate = session->hello.candidate,
-            .since_ns = session->since_ns,
-            .round_trip_ns = session->link.round_trip_ns,
+            .node = guest->hello.node,
+            .region = guest->hello.region,
+            .advertise = guest->hello.advertise,
+            .peer = guest->link.peer,
+            .candidate = guest->hello.candidate,
+            .since_ns = guest->since_ns,
+            .round_trip_ns = guest->link.round_trip_ns,
         };
 
-        if (!session->registered || session->link.closing)
+        if (!guest->registered || guest->link.closing)
             continue;
-        session_lag(session, now, &replica.lag_ns, &replica.behind_txids);
+        guest_lag(guest, now, &replica.lag_ns, &replica.behind_txids);
         visit(context, &replica);
     }
 }
@@ -391,16 +393,15 @@ void server_streams(const struct server *server,
     struct list *link;
 
     ASSERT_ON_LOOP();
-    for (link = server->sessions.next; link != &server->sessions;
+    for (link = server->guests.next; link != &server->guests;
          link = link->next) {
-        const struct session *session = LIST_ENTRY(link, struct session,
-                                                   link_of_host);
-        const struct supply *supply = session_stream(session, database);
+        const struct guest *guest = LIST_ENTRY(link, struct guest, among);
+        const struct supply *supply = guest_stream(guest, database);
 
-        if (supply == NULL || session->link.closing)
+        if (supply == NULL || guest->link.closing)
             continue;
         visit(context, &(struct server_stream){
-                           .node = session->hello.node,
+                           .node = guest->hello.node,
                            .state = feed_state_name(supply->feed.state),
                            .reason = body_reason_name(supply->feed.reason),
                            .received_txid = supply->feed.acked.received_txid,

@@ -3,7 +3,7 @@
  * replication/net/server.h - where replicas connect to a primary.
  *
  * Listens (dual-stack on "" and ::), greets or refuses with a reason in
- * words, and keeps a session for each replica. A replica that comes again
+ * words, and keeps a guest for each replica. A replica that comes again
  * under its id replaces its old connection, which may be half dead.
  *
  * server_open() succeeded means server_close() must be called, and everything
@@ -41,7 +41,7 @@ int server_open(struct server **ret_server, const struct server_config *config);
 /* The port that is listened on. */
 uint16_t server_port(const struct server *server);
 
-/* From catalog_config.on_changed: hands the news to every session. */
+/* From catalog_config.on_changed: hands the news to every guest. */
 void server_changed(struct server *server, struct database *database);
 
 /* Says BYE to all and frees the server; on_closed comes later, once, and may

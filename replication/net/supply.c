@@ -95,7 +95,7 @@ static void send_open(struct supply *supply, const struct feed_action *action)
     if (rc == 0)
         rc = body_open_encode(supply->stream, &open, &blob);
     history_free(&open.history);
-    if (rc < 0) {
+    if (rc != 0) {
         link_close(supply->link, rc);
         return;
     }
@@ -261,7 +261,7 @@ static int supply_step(struct supply *supply, struct feed_event *event,
     if (rc == 0)
         rc = feed_step(&supply->feed, event, &actions);
     history_free(&history);
-    if (rc < 0)
+    if (rc != 0)
         return rc;
     for (size_t i = 0; i < actions.count; i++)
         supply_act(supply, &actions.items[i], event->kind, blob);

@@ -168,6 +168,8 @@ static void feed_acts(const struct feed_action *action,
         question.pgno = action->pgno;
         break;
     case FEED_DO_SEND:
+        if (record == NULL)
+            abort();
         parcel = put(&to_replica, record->header.flags & RECORD_SNAPSHOT
                                       ? CARGO_CHUNK
                                       : CARGO_RECORD);

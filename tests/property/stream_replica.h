@@ -8,7 +8,7 @@
 
 #include "tests/property/stream_primary.h"
 
-/* ---- the replica's engine ------------------------------------------------- */
+/* ---- the replica's engine ---------------------------------------------- */
 
 static struct content theirs;               /* in place, what readers see */
 static struct content incoming;             /* a copy under way */
@@ -151,7 +151,7 @@ static void engine_works(void)
     EXPECT_TRUE(is_exact(&theirs));
 }
 
-/* ---- the follower ------------------------------------------------- */
+/* ---- the follower ------------------------------------------------------ */
 
 static struct follow follow;
 static uint64_t now_ns;

@@ -139,7 +139,7 @@ static const struct feed_action *does(size_t index, enum feed_action_kind kind)
     return &actions.items[index];
 }
 
-/* ---- the decision ---------------------------------------------------------- */
+/* ---- the decision ------------------------------------------------------ */
 
 static void decides(enum body_mode mode, enum body_reason reason, bool diverged)
 {
@@ -258,7 +258,7 @@ TEST(what_cannot_be_read_now_is_opened_later)
     EXPECT_EQ(does(0, FEED_DO_OPEN)->serial, 2);
 }
 
-/* ---- records --------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------- */
 
 TEST(records_go_out_one_after_the_other_until_none_is_left)
 {
@@ -391,7 +391,7 @@ TEST(an_answer_to_an_older_question_is_not_sent)
     EXPECT_EQ(actions.count, 0);
 }
 
-/* ---- copies ---------------------------------------------------------------- */
+/* ---- copies ------------------------------------------------------------ */
 
 TEST(a_copy_is_pinned_first_and_released_when_its_records_are_sent)
 {
@@ -472,7 +472,7 @@ TEST(a_failing_read_is_tried_again_at_the_next_tick_and_not_before)
     EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
 }
 
-/* ---- what the replica says ------------------------------------------------- */
+/* ---- what the replica says --------------------------------------------- */
 
 TEST(a_replica_whose_content_disagrees_is_copied_whatever_its_history)
 {

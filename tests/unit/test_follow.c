@@ -114,7 +114,7 @@ static void does_nothing(void)
     EXPECT_EQ(actions.count, 0);
 }
 
-/* ---- records --------------------------------------------------------------- */
+/* ---- records ----------------------------------------------------------- */
 
 TEST(records_that_continue_us_are_handed_on)
 {
@@ -219,7 +219,7 @@ TEST(a_record_nobody_can_read_or_of_another_lineage_is_not_handed_on)
     EXPECT_EQ(follow.offered, 0);
 }
 
-/* ---- epochs ---------------------------------------------------------------- */
+/* ---- epochs ------------------------------------------------------------ */
 
 TEST(a_primary_of_an_older_epoch_is_refused_not_argued_with)
 {
@@ -251,7 +251,7 @@ TEST(older_epochs_are_fine_while_catching_up_but_never_go_back)
     EXPECT_EQ(does(0, FOLLOW_DO_REFUSE)->reason, BODY_FENCED);
 }
 
-/* ---- copies ---------------------------------------------------------------- */
+/* ---- copies ------------------------------------------------------------ */
 
 TEST(a_copy_begins_before_its_history_is_taken)
 {
@@ -329,7 +329,7 @@ TEST(an_open_in_the_middle_of_anything_starts_over)
     does_nothing();
 }
 
-/* ---- acks and credit ------------------------------------------------------- */
+/* ---- acks and credit --------------------------------------------------- */
 
 TEST(an_ack_says_received_durable_and_applied_and_is_not_repeated)
 {
@@ -440,7 +440,7 @@ TEST(a_new_connection_is_not_credited_for_what_the_old_one_brought)
     does_nothing();
 }
 
-/* ---- trouble ---------------------------------------------------------------- */
+/* ---- trouble ----------------------------------------------------------- */
 
 TEST(when_the_engine_stops_it_is_restarted_and_only_a_copy_helps)
 {

@@ -6,7 +6,7 @@
 
 #include "tests/harness.h"
 
-/* ---- framing -------------------------------------------------------------- */
+/* ---- framing ----------------------------------------------------------- */
 
 static struct message_decoder decoder;
 static struct message message;
@@ -123,7 +123,7 @@ TEST(after_an_error_a_decoder_reads_nothing_more)
     EXPECT_EQ(used, 0);
 }
 
-/* ---- names ---------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------- */
 
 static bool name_ok(const char *name)
 {
@@ -153,7 +153,7 @@ TEST(a_name_from_a_peer_can_only_lie_below_the_mount)
     EXPECT_FALSE(body_name_is_valid(longest, BODY_NAME_MAX + 1));
 }
 
-/* ---- bodies --------------------------------------------------------------- */
+/* ---- bodies ------------------------------------------------------------ */
 
 static struct body_hello a_hello(void)
 {
@@ -427,7 +427,7 @@ TEST(a_body_that_is_cut_or_too_long_is_refused_and_nothing_leaks_out)
     blob_unref(body);
 }
 
-/* ---- heartbeats ------------------------------------------------------------ */
+/* ---- heartbeats -------------------------------------------------------- */
 
 TEST(a_heartbeat_lists_the_streams_that_moved)
 {

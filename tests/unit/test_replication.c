@@ -256,6 +256,28 @@ TEST(more_than_a_window_of_records_arrives_whole)
     the_cluster_ends();
 }
 
+TEST(a_large_transaction_in_parts_is_read_from_the_log_part_by_part)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    primary.parts = 3;
+    primary.tail_records = 0;
+    database = a_database("app.db", 1);
+    commits(database, &rng, 1);
+    client_starts();
+    UNTIL(is_equal(database));
+    for (int i = 0; i < 30; i++) {
+        engine_commit(database, &rng);
+        UNTIL(is_equal(database));
+    }
+    commits(database, &rng, 30);
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy_of(database)->copies, 1);
+    the_cluster_ends();
+}
+
 TEST(the_replica_comes_back_when_the_primary_does)
 {
     struct rng rng = test_rng();

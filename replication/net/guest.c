@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replication/net/session.c - see session.h.
+ * replication/net/guest.c - see guest.h.
  *
  * What a replica says wrongly (a body that does not decode, a stream it was
  * never told of, an ack for what was not sent) ends the connection with
  * -EPROTO or -EBADMSG. That is logged once, in on_closed; the replica comes
  * back, and if it is wrong again it waits longer each time.
  */
-#include "replication/net/session.h"
+#include "replication/net/guest.h"
 
 #include "base/assert.h"
 #include "base/clock.h"
@@ -19,72 +19,71 @@
 
 #define STREAMS_FIRST 16u
 
-static struct session *session_of(struct link *link)
+static struct guest *guest_of(struct link *link)
 {
-    return CONTAINER_OF(link, struct session, link);
+    return CONTAINER_OF(link, struct guest, link);
 }
 
 /* ---- streams --------------------------------------------------------------*/
 
-static struct supply *stream_of(const struct session *session,
+static struct supply *stream_of(const struct guest *guest,
                                 const struct database *database)
 {
-    return lookup_find(&session->by_database, database);
+    return lookup_find(&guest->by_database, database);
 }
 
-const struct supply *session_stream(const struct session *session,
-                                    const struct database *database)
+const struct supply *guest_stream(const struct guest *guest,
+                                  const struct database *database)
 {
-    return stream_of(session, database);
+    return stream_of(guest, database);
 }
 
-static struct supply *stream_at(const struct session *session, uint32_t stream)
+static struct supply *stream_at(const struct guest *guest, uint32_t stream)
 {
-    if (stream == 0 || stream > session->streams_count)
+    if (stream == 0 || stream > guest->streams_count)
         return NULL;
-    return session->streams[stream - 1];
+    return guest->streams[stream - 1];
 }
 
-static int streams_grow(struct session *session)
+static int streams_grow(struct guest *guest)
 {
-    uint32_t capacity = session->streams_capacity == 0
+    uint32_t capacity = guest->streams_capacity == 0
                             ? STREAMS_FIRST
-                            : session->streams_capacity * 2;
+                            : guest->streams_capacity * 2;
     struct supply **grown;
     int rc;
 
-    if (session->streams_count == SESSION_STREAMS_MAX)
+    if (guest->streams_count == GUEST_STREAMS_MAX)
         return -ENOBUFS;
-    if (session->streams_count < session->streams_capacity)
+    if (guest->streams_count < guest->streams_capacity)
         return 0;
-    rc = os_alloc(&grown, capacity * sizeof *grown, SITE_SESSION_ALLOC);
+    rc = os_alloc(&grown, capacity * sizeof(void *), SITE_GUEST_ALLOC);
     if (rc < 0)
         return rc;
-    if (session->streams_count > 0)
-        memcpy(grown, session->streams, session->streams_count * sizeof *grown);
-    os_free(&session->streams);
-    session->streams = grown;
-    session->streams_capacity = capacity;
+    if (guest->streams_count > 0)
+        memcpy(grown, guest->streams, guest->streams_count * sizeof(void *));
+    os_free(&guest->streams);
+    guest->streams = grown;
+    guest->streams_capacity = capacity;
     return 0;
 }
 
-static struct supply *stream_add(struct session *session,
-                                 struct database *database)
+static struct supply *stream_add(struct guest *guest, struct database *database)
 {
     struct supply *supply = NULL;
 
-    if (streams_grow(session) == 0)
-        supply = supply_new(database, &session->link,
-                            session->streams_count + 1, &session->thirsty);
+    if (streams_grow(guest) == 0)
+        supply = supply_new(database, &guest->link, guest->streams_count + 1,
+                            &guest->thirsty);
     if (supply != NULL &&
-        lookup_add(&session->by_database, database, supply) < 0) {
+        lookup_add(&guest->by_database, database, supply) < 0) {
         supply_close(supply);
         supply = NULL;
     }
     if (supply == NULL)
-        link_close(&session->link, -ENOMEM);
+        link_close(&guest->link, -ENOMEM);
     else
-        session->streams[session->streams_count++] = supply;
+        guest->streams[guest->streams_count++] = supply;
     return supply;
 }
 
@@ -98,7 +97,7 @@ static bool is_dropped(struct database *database)
     return view.state == DATABASE_DROPPED;
 }
 
-static void tell_dropped(struct session *session,
+static void tell_dropped(struct guest *guest,
                          const struct body_database *replica)
 {
     struct body_drop drop = {.lineage = replica->lineage};
@@ -106,17 +105,17 @@ static void tell_dropped(struct session *session,
 
     memcpy(drop.name, replica->name, sizeof drop.name);
     if (body_drop_encode(0, &drop, &blob) < 0)
-        link_close(&session->link, -ENOMEM);
+        link_close(&guest->link, -ENOMEM);
     else
-        link_send(&session->link, blob);
+        link_send(&guest->link, blob);
 }
 
 /* By lineage it is the same one, wherever it lies; by name it is what the
  * replica should have there instead of its own. */
-static struct database *database_for(struct session *session,
+static struct database *database_for(struct guest *guest,
                                      const struct body_database *replica)
 {
-    struct catalog *catalog = session->host->catalog;
+    struct catalog *catalog = guest->host->catalog;
     struct database *database = catalog_find_lineage(catalog,
                                                      &replica->lineage);
 
@@ -130,24 +129,22 @@ static struct database *database_for(struct session *session,
     return database;
 }
 
-static void hear_database(struct session *session,
-                          struct body_database *replica)
+static void hear_database(struct guest *guest, struct body_database *replica)
 {
-    struct database *database = database_for(session, replica);
+    struct database *database = database_for(guest, replica);
     struct supply *supply;
 
     if (database == NULL) {
         log_warn("replication.unknown", "database=%s node=%s",
-                 logger_quote(replica->name),
-                 logger_quote(session->hello.node));
+                 logger_quote(replica->name), logger_quote(guest->hello.node));
         return; /* the replica keeps what it has */
     }
     if (is_dropped(database)) {
-        tell_dropped(session, replica);
+        tell_dropped(guest, replica);
     } else {
-        supply = stream_of(session, database);
+        supply = stream_of(guest, database);
         if (supply == NULL)
-            supply = stream_add(session, database);
+            supply = stream_add(guest, database);
         if (supply != NULL)
             supply_hear(supply, replica);
     }
@@ -156,12 +153,12 @@ static void hear_database(struct session *session,
 
 static void open_unnamed(void *context, struct database *database)
 {
-    struct session *session = context;
+    struct guest *guest = context;
     struct supply *supply;
 
-    if (session->link.closing || stream_of(session, database) != NULL)
+    if (guest->link.closing || stream_of(guest, database) != NULL)
         return;
-    supply = stream_add(session, database);
+    supply = stream_add(guest, database);
     if (supply != NULL)
         supply_hear(supply, NULL);
 }
@@ -179,13 +176,12 @@ static void gather(void *context, struct database *database)
     struct database **grown;
 
     if (all->count == all->capacity) {
-        if (os_alloc(&grown, capacity * sizeof *grown, SITE_SESSION_ALLOC) <
-            0) {
+        if (os_alloc(&grown, capacity * sizeof(void *), SITE_GUEST_ALLOC) < 0) {
             all->failed = true;
             return;
         }
         if (all->count > 0)
-            memcpy(grown, all->databases, all->count * sizeof *grown);
+            memcpy(grown, all->databases, all->count * sizeof(void *));
         os_free(&all->databases);
         all->databases = grown;
         all->capacity = capacity;
@@ -195,54 +191,54 @@ static void gather(void *context, struct database *database)
 
 /* Those it did not name. The catalog may not be called from its own walk, so
  * they are gathered first. */
-static void hear_last(struct session *session)
+static void hear_last(struct guest *guest)
 {
     struct gathered all = {0};
 
-    session->state = SESSION_SERVING;
-    catalog_each(session->host->catalog, gather, &all);
+    guest->state = GUEST_SERVING;
+    catalog_each(guest->host->catalog, gather, &all);
     for (size_t i = 0; i < all.count; i++) {
-        open_unnamed(session, all.databases[i]);
+        open_unnamed(guest, all.databases[i]);
         database_unref(all.databases[i]);
     }
     os_free(&all.databases);
     if (all.failed)
-        link_close(&session->link, -ENOMEM);
+        link_close(&guest->link, -ENOMEM);
 }
 
-void session_changed(struct session *session, struct database *database)
+void guest_changed(struct guest *guest, struct database *database)
 {
-    struct supply *supply = stream_of(session, database);
+    struct supply *supply = stream_of(guest, database);
 
     ASSERT_ON_LOOP();
-    if (session->link.closing || session->link.flushing)
+    if (guest->link.closing || guest->link.flushing)
         return;
     if (supply != NULL)
         supply_changed(supply);
-    else if (session->state == SESSION_SERVING && !is_dropped(database))
-        open_unnamed(session, database);
+    else if (guest->state == GUEST_SERVING && !is_dropped(database))
+        open_unnamed(guest, database);
 }
 
 /* ---- messages -------------------------------------------------------------*/
 
-static int hear_hello(struct session *session, const struct message *message)
+static int hear_hello(struct guest *guest, const struct message *message)
 {
-    const struct session_host *host = session->host;
+    const struct guest_host *host = guest->host;
     struct body_welcome welcome = {.epoch = catalog_epoch(host->catalog)};
     char text[BODY_TEXT_MAX + 1] = "";
     enum body_reason reason;
     struct blob *blob;
-    int rc = body_hello_decode(message->body, &session->hello);
+    int rc = body_hello_decode(message->body, &guest->hello);
 
     if (rc < 0)
         return rc;
-    reason = host->on_hello(host->context, session, &session->hello, text);
+    reason = host->on_hello(host->context, guest, &guest->hello, text);
     if (reason != BODY_NONE) {
-        session_refuse(session, reason, text);
+        guest_refuse(guest, reason, text);
         return 0;
     }
-    welcome.version = session->hello.version_max < MESSAGE_VERSION_MAX
-                          ? session->hello.version_max
+    welcome.version = guest->hello.version_max < MESSAGE_VERSION_MAX
+                          ? guest->hello.version_max
                           : MESSAGE_VERSION_MAX;
     snprintf(welcome.node, sizeof welcome.node, "%s", host->identity->node);
     snprintf(welcome.region, sizeof welcome.region, "%s",
@@ -252,33 +248,32 @@ static int hear_hello(struct session *session, const struct message *message)
     rc = body_welcome_encode(&welcome, &blob);
     if (rc < 0)
         return rc;
-    session->state = SESSION_HEARING;
-    session->registered = true;
-    roster_connected(host->roster, session->hello.node, 1, clock_now_ns());
-    link_open(&session->link);
-    link_send(&session->link, blob);
+    guest->state = GUEST_HEARING;
+    guest->registered = true;
+    roster_connected(host->roster, guest->hello.node, 1, clock_now_ns());
+    link_open(&guest->link);
+    link_send(&guest->link, blob);
     log_info("replication.replica", "node=%s region=%s peer=%s",
-             logger_quote(session->hello.node),
-             logger_quote(session->hello.region), session->link.peer);
+             logger_quote(guest->hello.node), logger_quote(guest->hello.region),
+             guest->link.peer);
     return 0;
 }
 
-static int hear_databases(struct session *session,
-                          const struct message *message)
+static int hear_databases(struct guest *guest, const struct message *message)
 {
     struct body_database replica;
     int rc;
 
-    if (session->state != SESSION_HEARING)
+    if (guest->state != GUEST_HEARING)
         return -EPROTO;
     if ((message->flags & MESSAGE_LAST) != 0) {
-        hear_last(session);
+        hear_last(guest);
         return 0;
     }
     rc = body_database_decode(message->body, &replica);
     if (rc < 0)
         return rc;
-    hear_database(session, &replica);
+    hear_database(guest, &replica);
     history_free(&replica.history); /* empty when it was taken over */
     return 0;
 }
@@ -318,30 +313,30 @@ static int hear_resync(struct supply *supply, const struct message *message)
     return 0;
 }
 
-static int hear_pulse(struct session *session, const struct message *message)
+static int hear_pulse(struct guest *guest, const struct message *message)
 {
     struct pulse pulse;
     int rc = pulse_decode(message->body, &pulse);
 
     if (rc == 0)
-        link_pulsed(&session->link, &pulse);
+        link_pulsed(&guest->link, &pulse);
     return rc;
 }
 
-static int hear_bye(struct session *session, const struct message *message)
+static int hear_bye(struct guest *guest, const struct message *message)
 {
     struct body_refuse bye;
     int rc = body_refuse_decode(message->body, &bye);
 
     if (rc == 0)
-        link_close(&session->link, 0);
+        link_close(&guest->link, 0);
     return rc;
 }
 
 /* Messages about a stream. */
-static int hear_stream(struct session *session, const struct message *message)
+static int hear_stream(struct guest *guest, const struct message *message)
 {
-    struct supply *supply = stream_at(session, message->stream);
+    struct supply *supply = stream_at(guest, message->stream);
 
     if (supply == NULL)
         return -EPROTO;
@@ -352,30 +347,30 @@ static int hear_stream(struct session *session, const struct message *message)
     return hear_resync(supply, message);
 }
 
-static int session_hear(struct session *session, const struct message *message)
+static int guest_hear(struct guest *guest, const struct message *message)
 {
-    if (session->state == SESSION_GREETING)
-        return message->type == MESSAGE_HELLO ? hear_hello(session, message)
+    if (guest->state == GUEST_GREETING)
+        return message->type == MESSAGE_HELLO ? hear_hello(guest, message)
                                               : -EPROTO;
     switch ((int)message->type) {
     case MESSAGE_DATABASE:
-        return hear_databases(session, message);
+        return hear_databases(guest, message);
     case MESSAGE_ACK:
     case MESSAGE_CREDIT:
     case MESSAGE_RESYNC:
-        return hear_stream(session, message);
+        return hear_stream(guest, message);
     case MESSAGE_HEARTBEAT:
-        return hear_pulse(session, message);
+        return hear_pulse(guest, message);
     case MESSAGE_BYE:
-        return hear_bye(session, message);
+        return hear_bye(guest, message);
     default:
         return -EPROTO; /* what only a primary says */
     }
 }
 
-static void session_on_message(struct link *link, struct message *message)
+static void guest_on_message(struct link *link, struct message *message)
 {
-    int rc = session_hear(session_of(link), message);
+    int rc = guest_hear(guest_of(link), message);
 
     blob_unref(message->body);
     if (rc < 0)
@@ -384,13 +379,13 @@ static void session_on_message(struct link *link, struct message *message)
 
 /* ---- each second ----------------------------------------------------------*/
 
-void session_lag(const struct session *session, uint64_t now_ns,
-                 uint64_t *ret_lag_ns, uint64_t *ret_behind_txids)
+void guest_lag(const struct guest *guest, uint64_t now_ns, uint64_t *ret_lag_ns,
+               uint64_t *ret_behind_txids)
 {
     *ret_lag_ns = 0;
     *ret_behind_txids = 0;
-    for (uint32_t i = 0; i < session->streams_count; i++) {
-        const struct lag *lag = &session->streams[i]->lag;
+    for (uint32_t i = 0; i < guest->streams_count; i++) {
+        const struct lag *lag = &guest->streams[i]->lag;
         uint64_t ns = lag_ns(lag, now_ns);
 
         *ret_lag_ns = ns > *ret_lag_ns ? ns : *ret_lag_ns;
@@ -398,21 +393,20 @@ void session_lag(const struct session *session, uint64_t now_ns,
     }
 }
 
-static void send_heartbeat(struct session *session)
+static void send_heartbeat(struct guest *guest)
 {
     struct pack_writer writer;
     struct pulse pulse;
     struct blob *blob;
     uint32_t told = 0;
 
-    link_pulse(&session->link, &pulse);
+    link_pulse(&guest->link, &pulse);
     pulse_begin(&writer, &pulse,
-                session->streams_count < PULSE_STREAMS_MAX
-                    ? session->streams_count
-                    : PULSE_STREAMS_MAX);
-    for (uint32_t i = 0; i < session->streams_count && told < PULSE_STREAMS_MAX;
+                guest->streams_count < PULSE_STREAMS_MAX ? guest->streams_count
+                                                         : PULSE_STREAMS_MAX);
+    for (uint32_t i = 0; i < guest->streams_count && told < PULSE_STREAMS_MAX;
          i++) {
-        struct supply *supply = session->streams[i];
+        struct supply *supply = guest->streams[i];
 
         if (!supply->opened || supply->told_txid == supply->view.position.txid)
             continue;
@@ -421,19 +415,19 @@ static void send_heartbeat(struct session *session)
         told++;
     }
     if (pack_finish(&writer, &blob) < 0)
-        link_close(&session->link, -ENOMEM);
+        link_close(&guest->link, -ENOMEM);
     else
-        link_send(&session->link, blob);
+        link_send(&guest->link, blob);
 }
 
-static void send_roster(struct session *session)
+static void send_roster(struct guest *guest)
 {
-    const struct session_host *host = session->host;
+    const struct guest_host *host = guest->host;
     struct pulse_node *nodes;
     struct blob *blob;
     uint32_t count;
     int rc = os_alloc(&nodes, PULSE_NODES_MAX * sizeof *nodes,
-                      SITE_SESSION_ALLOC);
+                      SITE_GUEST_ALLOC);
 
     if (rc < 0)
         return; /* the next second has another chance */
@@ -450,112 +444,111 @@ static void send_roster(struct session *session)
     rc = pulse_roster_encode(nodes, count + 1, &blob);
     os_free(&nodes);
     if (rc == 0)
-        link_send(&session->link, blob);
+        link_send(&guest->link, blob);
 }
 
-static void session_on_tick(struct link *link)
+static void guest_on_tick(struct link *link)
 {
-    struct session *session = session_of(link);
+    struct guest *guest = guest_of(link);
     uint64_t now = clock_now_ns(), lag, behind;
 
-    if (session->state == SESSION_GREETING)
+    if (guest->state == GUEST_GREETING)
         return;
-    for (uint32_t i = 0; i < session->streams_count && !link->closing; i++)
-        supply_tick(session->streams[i]);
-    session_lag(session, now, &lag, &behind);
-    roster_heard(session->host->roster, session->hello.node, link->heard_ns,
-                 lag, behind);
-    send_heartbeat(session);
-    send_roster(session);
+    for (uint32_t i = 0; i < guest->streams_count && !link->closing; i++)
+        supply_tick(guest->streams[i]);
+    guest_lag(guest, now, &lag, &behind);
+    roster_heard(guest->host->roster, guest->hello.node, link->heard_ns, lag,
+                 behind);
+    send_heartbeat(guest);
+    send_roster(guest);
 }
 
 /* Each gets a turn, then the next: a large one does not keep out the small. */
-static void session_on_room(struct link *link)
+static void guest_on_room(struct link *link)
 {
-    struct session *session = session_of(link);
+    struct guest *guest = guest_of(link);
     struct list *first;
 
     while (!link->closing && !link_is_full(link) &&
-           (first = list_pop(&session->thirsty)) != NULL)
+           (first = list_pop(&guest->thirsty)) != NULL)
         supply_drink(LIST_ENTRY(first, struct supply, thirsty_link));
 }
 
 /* ---- life -----------------------------------------------------------------*/
 
-static void session_on_closed(struct link *link, int error)
+static void guest_on_closed(struct link *link, int error)
 {
-    struct session *session = session_of(link);
-    const struct session_host *host = session->host;
+    struct guest *guest = guest_of(link);
+    const struct guest_host *host = guest->host;
 
-    for (uint32_t i = 0; i < session->streams_count; i++)
-        supply_close(session->streams[i]);
-    if (session->registered) {
-        roster_connected(host->roster, session->hello.node, -1, clock_now_ns());
+    for (uint32_t i = 0; i < guest->streams_count; i++)
+        supply_close(guest->streams[i]);
+    if (guest->registered) {
+        roster_connected(host->roster, guest->hello.node, -1, clock_now_ns());
         log_info("replication.replica_gone", "node=%s peer=%s reason=%s",
-                 logger_quote(session->hello.node), link->peer,
+                 logger_quote(guest->hello.node), link->peer,
                  logger_quote(error == 0 ? "closed" : strerror(-error)));
     }
-    host->on_closed(host->context, session);
-    os_free(&session->streams);
-    lookup_free(&session->by_database);
-    os_free(&session);
+    host->on_closed(host->context, guest);
+    os_free(&guest->streams);
+    lookup_free(&guest->by_database);
+    os_free(&guest);
 }
 
-static const struct link_hooks session_hooks = {
-    .on_message = session_on_message,
-    .on_room = session_on_room,
-    .on_tick = session_on_tick,
-    .on_closed = session_on_closed,
+static const struct link_hooks guest_hooks = {
+    .on_message = guest_on_message,
+    .on_room = guest_on_room,
+    .on_tick = guest_on_tick,
+    .on_closed = guest_on_closed,
 };
 
-struct session *session_new(const struct session_host *host)
+struct guest *guest_new(const struct guest_host *host)
 {
-    struct session *session;
+    struct guest *guest;
 
     ASSERT_ON_LOOP();
-    if (os_alloc(&session, sizeof *session, SITE_SESSION_ALLOC) < 0)
+    if (os_alloc(&guest, sizeof *guest, SITE_GUEST_ALLOC) < 0)
         return NULL;
-    if (link_init(&session->link, host->loop, &session_hooks) < 0) {
-        os_free(&session);
+    if (link_init(&guest->link, host->loop, &guest_hooks) < 0) {
+        os_free(&guest);
         return NULL;
     }
-    session->host = host;
-    session->since_ns = clock_now_ns();
-    list_init(&session->link_of_host);
-    list_init(&session->thirsty);
-    return session;
+    guest->host = host;
+    guest->since_ns = clock_now_ns();
+    list_init(&guest->among);
+    list_init(&guest->thirsty);
+    return guest;
 }
 
-void session_start(struct session *session)
+void guest_start(struct guest *guest)
 {
-    int rc = link_start(&session->link);
+    int rc = link_start(&guest->link);
 
     if (rc < 0)
-        link_close(&session->link, rc);
+        link_close(&guest->link, rc);
 }
 
-static void say_and_close(struct session *session, enum message_type type,
+static void say_and_close(struct guest *guest, enum message_type type,
                           enum body_reason reason, const char *text)
 {
     struct blob *blob;
 
     if (body_refuse_encode(type, reason, text, &blob) == 0)
-        link_send(&session->link, blob);
-    link_flush_and_close(&session->link, 0);
+        link_send(&guest->link, blob);
+    link_flush_and_close(&guest->link, 0);
 }
 
-void session_refuse(struct session *session, enum body_reason reason,
-                    const char *text)
+void guest_refuse(struct guest *guest, enum body_reason reason,
+                  const char *text)
 {
     ASSERT_ON_LOOP();
     log_warn("replication.refused", "peer=%s reason=%s text=%s",
-             session->link.peer, body_reason_name(reason), logger_quote(text));
-    say_and_close(session, MESSAGE_REFUSE, reason, text);
+             guest->link.peer, body_reason_name(reason), logger_quote(text));
+    say_and_close(guest, MESSAGE_REFUSE, reason, text);
 }
 
-void session_end(struct session *session, enum body_reason reason,
-                 const char *text)
+void guest_end(struct guest *guest, enum body_reason reason, const char *text)
 {
     ASSERT_ON_LOOP();
-    say_and_close(session, MESSAGE_BYE, reason, text);
+    say_and_close(guest, MESSAGE_BYE, reason, text);
 }

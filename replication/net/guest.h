@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replication/net/session.h - the primary's end of one replica: its greeting,
+ * replication/net/guest.h - the primary's end of one replica: its greeting,
  * its databases, its streams.
  *
  *   GREETING --HELLO, welcome--> HEARING --DATABASE..., LAST--> SERVING
@@ -10,20 +10,20 @@
  * did not name get theirs at LAST, so that none is copied that could have
  * been resumed. Loop thread.
  */
-#ifndef TIDEMARK_REPLICATION_NET_SESSION_H
-#define TIDEMARK_REPLICATION_NET_SESSION_H
+#ifndef TIDEMARK_REPLICATION_NET_GUEST_H
+#define TIDEMARK_REPLICATION_NET_GUEST_H
 
 #include "replication/net/identity.h"
 #include "replication/net/lookup.h"
 #include "replication/net/roster.h"
 #include "replication/net/supply.h"
 
-#define SESSION_STREAMS_MAX 65536u
+#define GUEST_STREAMS_MAX 65536u
 
-struct session;
+struct guest;
 
-/* What a session needs of the server, and tells it. */
-struct session_host {
+/* What a guest needs of the server, and tells it. */
+struct guest_host {
     uv_loop_t *loop;
     struct catalog *catalog;
     const struct identity *identity;
@@ -31,19 +31,19 @@ struct session_host {
     void *context;
     /* A replica introduces itself: BODY_NONE and it is welcome; else why not,
      * and ret_text (BODY_TEXT_MAX + 1 bytes) what to do about it. */
-    enum body_reason (*on_hello)(void *context, struct session *session,
+    enum body_reason (*on_hello)(void *context, struct guest *guest,
                                  const struct body_hello *hello,
                                  char *ret_text);
-    void (*on_closed)(void *context, struct session *session);
+    void (*on_closed)(void *context, struct guest *guest);
 };
 
-enum session_state { SESSION_GREETING, SESSION_HEARING, SESSION_SERVING };
+enum guest_state { GUEST_GREETING, GUEST_HEARING, GUEST_SERVING };
 
-struct session {
-    struct list link_of_host; /* the server's list */
-    const struct session_host *host;
+struct guest {
+    struct list among; /* the server's guests */
+    const struct guest_host *host;
     struct link link;
-    enum session_state state;
+    enum guest_state state;
     struct body_hello hello; /* valid from HEARING on */
     bool registered;         /* counted in the roster */
     uint64_t since_ns;
@@ -53,30 +53,29 @@ struct session {
     struct list thirsty;       /* supplies that wait for room in the link */
 };
 
-/* A session around a link with no connection yet; NULL: no memory. It frees
+/* A guest around a link with no connection yet; NULL: no memory. It frees
  * itself after host->on_closed. */
-struct session *session_new(const struct session_host *host);
+struct guest *guest_new(const struct guest_host *host);
 
 /* Its link is connected: waits for HELLO. */
-void session_start(struct session *session);
+void guest_start(struct guest *guest);
 
 /* Says why not, then closes. */
-void session_refuse(struct session *session, enum body_reason reason,
-                    const char *text);
+void guest_refuse(struct guest *guest, enum body_reason reason,
+                  const char *text);
 
 /* Says goodbye, then closes. */
-void session_end(struct session *session, enum body_reason reason,
-                 const char *text);
+void guest_end(struct guest *guest, enum body_reason reason, const char *text);
 
 /* Something about database changed, or it is new. */
-void session_changed(struct session *session, struct database *database);
+void guest_changed(struct guest *guest, struct database *database);
 
 /* The stream of database; NULL: none. */
-const struct supply *session_stream(const struct session *session,
-                                    const struct database *database);
+const struct supply *guest_stream(const struct guest *guest,
+                                  const struct database *database);
 
 /* Over all streams: the worst lag and how much is missing. */
-void session_lag(const struct session *session, uint64_t now_ns,
-                 uint64_t *ret_lag_ns, uint64_t *ret_behind_txids);
+void guest_lag(const struct guest *guest, uint64_t now_ns, uint64_t *ret_lag_ns,
+               uint64_t *ret_behind_txids);
 
 #endif
