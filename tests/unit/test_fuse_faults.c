@@ -33,13 +33,14 @@ static int stage_try(char error[MOUNT_ERROR_BYTES])
  */
 static void with_fault(const char *fault, const char *test, void (*body)(void))
 {
+    const char *planted = getenv("TIDEMARK_FAULT");
     char command[256], self[128];
     ssize_t n;
 
     if (!can_mount())
         return;
-    if (getenv("TIDEMARK_FAULT") != NULL) {
-        if (strcmp(getenv("TIDEMARK_FAULT"), fault) == 0)
+    if (planted != NULL) {
+        if (strcmp(planted, fault) == 0)
             body();
         return;
     }

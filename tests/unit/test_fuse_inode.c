@@ -243,7 +243,7 @@ TEST(only_28_zero_bytes_at_the_start_zero_a_journal)
     EXPECT_FALSE(commit_is_zeroing(bytes, 512, 0));
 }
 
-/* ---- mountinfo -------------------------------------------------------------- */
+/* ---- mountinfo ----------------------------------------------------------- */
 
 TEST(the_last_mount_on_a_path_is_the_one_that_counts)
 {

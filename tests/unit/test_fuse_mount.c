@@ -3,6 +3,7 @@
 #include "tests/unit/fuse_stage.h"
 
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 static int try_mount(const char *path, char error[MOUNT_ERROR_BYTES])
 {
@@ -43,26 +44,34 @@ TEST(a_directory_unfit_for_a_mount_is_refused_with_advice)
     stage_close();
 }
 
-/* A child mounts and dies. */
-static void mount_and_die(const char *path)
+/* A child mounts and dies; served: after it has answered, so that the kernel
+ * keeps attributes it would still tell. */
+static void mount_and_die(bool served)
 {
     char error[MOUNT_ERROR_BYTES];
     struct mount *dead;
     struct mount_config config = {
-        .mount_path = path,
+        .mount_path = mount_path(),
         .files_fd = now.files_fd,
         .catalog = &now.catalog,
         .uid = MOUNT_KEEP_OWNER,
         .gid = MOUNT_KEEP_OWNER,
     };
-    int status;
+    struct statfs space;
+    struct stat status;
+    int ended;
     pid_t child = fork();
 
-    if (child == 0)
-        _exit(mount_open(&dead, &config, error) != 0);
-    EXPECT_EQ(waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
-    EXPECT_EQ(access(path, R_OK), -1);
+    if (child == 0) {
+        int rc = mount_open(&dead, &config, error);
+
+        if (rc == 0 && served)
+            rc = mount_start(dead) != 0 || stat(mount_path(), &status) != 0;
+        _exit(rc != 0);
+    }
+    EXPECT_EQ(waitpid(child, &ended, 0), child);
+    EXPECT_EQ(ended, 0);
+    EXPECT_EQ(statfs(mount_path(), &space), -1);
     EXPECT_EQ(errno, ENOTCONN);
 }
 
@@ -73,9 +82,10 @@ TEST(a_mount_left_by_a_dead_daemon_is_cleaned_up)
     if (!can_mount())
         return;
     stage_set();
-    mount_and_die(mount_path());
+    mount_and_die(false);
     EXPECT_EQ(try_mount(mount_path(), error), 0);
-    mount_and_die(mount_path());
+    mount_and_die(true);
+    mount_and_die(true); /* mounts upon the dead one: both go */
     EXPECT_OK(stage_mount(NULL));
     EXPECT_SH("sqlite3 x.db \"create table t(a)\"");
     stage_close();
