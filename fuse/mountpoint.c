@@ -22,6 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -167,12 +168,13 @@ int mountpoint_resolve(const char *path, char **ret_path,
     return explain(-error, error_text, "mount: %s: %s", path, strerror(error));
 }
 
-/* A daemon that died left its mount: every call there says ENOTCONN. */
+/* A daemon that died left its mount: every call there says ENOTCONN. But not
+ * stat(): the kernel answers that from attributes it may keep for an hour. */
 static bool is_dead(const char *path)
 {
-    struct stat status;
+    struct statfs status;
 
-    return stat(path, &status) < 0 && errno == ENOTCONN && is_ours(path);
+    return statfs(path, &status) < 0 && errno == ENOTCONN && is_ours(path);
 }
 
 static int remove_dead(const char *path, char error_text[MOUNT_ERROR_BYTES])
