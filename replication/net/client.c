@@ -49,6 +49,7 @@ static const char *const state_names[CLIENT_STATES] = {
 struct client {
     struct client_config config;
     uint64_t since_ns;       /* in this state */
+    epoch_t epoch;           /* as told in HELLO */
     struct addrinfo *found;  /* owned; addresses to try */
     struct addrinfo *trying; /* the next of them; NULL: none left */
     uv_timer_t timer;
@@ -161,7 +162,7 @@ static int hear_welcome(struct client *client, const struct message *message)
     if (following->welcome.version < MESSAGE_VERSION_MIN ||
         following->welcome.version > MESSAGE_VERSION_MAX)
         return -EPROTO;
-    if (following->welcome.epoch < catalog_epoch(client->config.catalog)) {
+    if (following->welcome.epoch < client->epoch) {
         following_part(following, BODY_FENCED,
                        "this replica has heard of a newer epoch");
         return 0;
@@ -256,7 +257,6 @@ static int send_hello(struct client *client)
     struct body_hello hello = {
         .version_min = MESSAGE_VERSION_MIN,
         .version_max = MESSAGE_VERSION_MAX,
-        .epoch = catalog_epoch(client->config.catalog),
         .candidate = us->candidate,
     };
     struct blob *blob;
@@ -266,7 +266,10 @@ static int send_hello(struct client *client)
     snprintf(hello.node, sizeof hello.node, "%s", us->node);
     snprintf(hello.region, sizeof hello.region, "%s", us->region);
     snprintf(hello.advertise, sizeof hello.advertise, "%s", us->advertise);
-    rc = body_hello_encode(&hello, &blob);
+    rc = following_prepare(&client->following, &hello.epoch);
+    if (rc == 0)
+        rc = body_hello_encode(&hello, &blob);
+    client->epoch = hello.epoch;
     if (rc == 0)
         link_send(&client->link, blob);
     return rc;

@@ -98,16 +98,28 @@ static void roll_call(void *context, struct database *database)
         roll->missed++;
 }
 
+int following_prepare(struct following *following, epoch_t *ret_epoch)
+{
+    struct catalog *catalog = following->config->catalog;
+    struct roll roll = {.following = following};
+    epoch_t epoch = catalog_epoch(catalog);
+
+    catalog_each(catalog, roll_call, &roll);
+    if (roll.missed > 0)
+        return -ENOMEM;
+    for (size_t i = 0; i < following->channels.count; i++)
+        if (channel_at(following, i)->follow.epoch > epoch)
+            epoch = channel_at(following, i)->follow.epoch;
+    *ret_epoch = epoch;
+    return 0;
+}
+
 int following_begin(struct following *following)
 {
-    struct roll roll = {.following = following};
     struct blob *blob;
     int rc;
 
     following->up = true;
-    catalog_each(following->config->catalog, roll_call, &roll);
-    if (roll.missed > 0)
-        return -ENOMEM;
     for (size_t i = 0; i < following->channels.count; i++) {
         rc = channel_tell(channel_at(following, i), &blob);
         if (rc < 0)

@@ -36,6 +36,12 @@ void following_init(struct following *following,
 /* Frees channels and all; the connection is gone. */
 void following_close(struct following *following);
 
+/*
+ * Before HELLO: finds what there is to follow, and the highest epoch heard of
+ * in any of it. -ENOMEM.
+ */
+int following_prepare(struct following *following, epoch_t *ret_epoch);
+
 /* Welcome: tells what we have. 0 or a reason to close the link. */
 int following_begin(struct following *following);
 

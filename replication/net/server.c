@@ -112,8 +112,10 @@ static enum body_reason judge(const struct server *server,
     }
     if (hello->epoch > epoch) {
         snprintf(text, BODY_TEXT_MAX + 1,
-                 "%s has heard of epoch %llu, %s is primary of %llu; another "
-                 "node took over, stop this one or let it follow",
+                 "%s has heard of epoch %llu, %s is primary of an older one, "
+                 "%llu: if another node took over, stop this one or let it "
+                 "follow; if it was restored from a backup, start it again, "
+                 "each start raises its epoch",
                  hello->node, (unsigned long long)epoch_number(hello->epoch),
                  us->node, (unsigned long long)epoch_number(epoch));
         return BODY_FENCED;

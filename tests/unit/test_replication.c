@@ -420,6 +420,31 @@ TEST(who_does_not_belong_here_is_told_why)
     the_cluster_ends();
 }
 
+TEST(a_primary_from_before_a_newer_epoch_is_refused_until_it_raises_its_own)
+{
+    struct rng rng = test_rng();
+    struct client_facts facts;
+    struct database *database;
+    epoch_t newer;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 5);
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    newer = epoch_raise(primary.epoch, 9);
+    EXPECT_OK(history_begin(&copy_of(database)->history, newer, 100));
+    client_starts();
+    UNTIL((client_facts(client, &facts),
+           strncmp(facts.failure, "fenced: ", 8) == 0));
+    primary.epoch = epoch_raise(newer, 1); /* it was started again */
+    EXPECT_OK(history_begin(&database->history, primary.epoch, 6));
+    commits(database, &rng, 1);
+    UNTIL(is_equal(database));
+    the_cluster_ends();
+}
+
 struct seen {
     int replicas, streams;
     struct server_stream stream;
