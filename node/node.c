@@ -12,6 +12,7 @@
 
 #include "base/lockfile.h"
 #include "base/thread.h"
+#include "fuse/mountpoint.h"
 #include "node/events.h"
 #include "node/node_state.h"
 #include "node/version.h"
@@ -108,6 +109,18 @@ static int engine_open(struct node *node)
 
     if (rc < 0)
         log_error("node.engine", "reason=%s", logger_quote(site_failure()));
+    return rc;
+}
+
+/* The mount of a daemon that died holds the files open, as orphans would: it
+ * goes before the engine looks at them. */
+static int mountpoint_clear(struct node *node)
+{
+    char text[MOUNT_ERROR_BYTES];
+    int rc = mountpoint_prepare(node->config->mount, text);
+
+    if (rc < 0)
+        log_error("node.mount", "reason=%s", logger_quote(text));
     return rc;
 }
 
@@ -237,6 +250,8 @@ static int node_up(struct node *node)
     rc = uv_async_init(&node->loop, &node->async, on_async);
     if (rc == 0)
         rc = signals_open(node);
+    if (rc == 0)
+        rc = mountpoint_clear(node);
     if (rc == 0)
         rc = engine_open(node);
     if (rc < 0)

@@ -46,10 +46,14 @@ static void base_advance(struct database *database)
     struct catalog_config *config = &database->catalog->config;
 
     database->meta.base_txid = database->apply.checkpoint_txid;
-    if (log_bytes(database->log) - database->base_saved_bytes < BASE_SAVE_BYTES)
+    if (!(database->meta.flags & META_COPIED))
+        database->base_saved_bytes = 0; /* a copy is complete only now */
+    else if (log_bytes(database->log) - database->base_saved_bytes <
+             BASE_SAVE_BYTES)
         return;
     replica_save_hashes(database, &database->view.position,
                         database->view.page_bytes);
+    database->meta.flags |= META_COPIED;
     if (notes_save_meta(database) < 0) {
         notes_fails(database);
         return;
@@ -89,7 +93,7 @@ void backfill_done(struct database *database)
         base_advance(database);
     if (complete && copied == apply->header.max_frame) {
         reset_try(database);
-    } else if (complete && !apply->hold &&
+    } else if (complete && !apply->hold && !database->closing &&
                apply->header.max_frame >= 2 * wal_limit(database)) {
         apply->hold = worker_submit(database, WORKER_CHECKPOINT) == 0;
         apply->checkpointing = apply->hold;

@@ -117,8 +117,10 @@ static void database_free(struct database *database)
     os_free(&database->prepared.values);
     history_free(&database->history);
     meta_free(&database->meta);
-    if (database->log != NULL)
-        log_close(database->log);
+    log_close(database->log);
+    log_close(database->incoming.log);
+    for (unsigned i = 0; i < database->retired_count; i++)
+        log_close(database->retired[i]);
     os_close(&database->main_file);
     pthread_mutex_destroy(&database->lock);
     free(database->backing);

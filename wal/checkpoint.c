@@ -35,7 +35,7 @@ static void run_checkpoint(struct database *database)
 {
     struct note *note = note_new(NOTE_CHECKPOINTED);
     struct apply *apply = &database->apply;
-    int rc = log_sync(database->log);
+    int rc = log_sync(log_of(database));
 
     if (rc == 0)
         rc = wal_sync(database);
@@ -51,11 +51,12 @@ static void run_checkpoint(struct database *database)
 
 static void run_sync(struct database *database)
 {
+    struct log *log = log_of(database);
     txid_t durable;
 
-    if (log_sync(database->log) < 0)
+    if (log_sync(log) < 0)
         return; /* not durable, not acked as such; the next one tries again */
-    durable = log_durable_txid(database->log);
+    durable = log_durable_txid(log);
     pthread_mutex_lock(&database->lock);
     if (durable > database->view.durable_txid)
         database->view.durable_txid = durable;

@@ -93,6 +93,7 @@ struct pin {
 };
 
 #define PINS_MAX 64
+#define LOGS_RETIRED_MAX 64 /* copies put in place while this process runs */
 
 /* Where capture stands in the WAL. */
 struct capture {
@@ -130,6 +131,8 @@ struct incoming {
     bool active;
     bool ended; /* all pages are here, records are redone on the file */
     struct os_file file; /* data/db/<lineage>/incoming */
+    struct log *log;     /* its records, until it is in place; NULL: the
+                            database's own (a first file, not a copy) */
     struct hashes hashes;
     struct position position; /* where the copy stands */
     struct position end;      /* where it is complete */
@@ -171,8 +174,10 @@ struct database {
     size_t tail_bytes;
     struct pin pins[PINS_MAX];
 
-    /* [worker] */
+    /* [worker]; the pointer is read by others, see log_of() */
     struct log *log;
+    struct log *retired[LOGS_RETIRED_MAX]; /* replaced; others may be in them */
+    unsigned retired_count;
     struct meta meta;
     struct hashes hashes;
     txid_t hashes_saved_txid;
@@ -192,6 +197,7 @@ struct database {
     struct list waiting; /* parked requests that cannot be answered yet */
     bool needs_reread;
     bool told_no_journal; /* said once */
+    bool closing;         /* replica: detach when the checkpoint is done */
     bool stopped;
     bool failing;                      /* the last try failed; told once */
     struct meta_fingerprint explained; /* rollback mode: as last captured */
@@ -238,6 +244,7 @@ struct worker {
     struct list timers;
     struct watch *watches; /* by wd, sorted: they only grow */
     size_t watches_count, watches_capacity;
+    unsigned checkpoints; /* [worker] asked for, not answered yet */
     /* checkpoint thread's queue */
     pthread_mutex_t checkpoint_lock;
     pthread_cond_t checkpoint_wake;
@@ -266,5 +273,12 @@ struct catalog {
     bool started;
     bool passthrough;
 };
+
+/* The log as threads other than the worker may use it: it is replaced when a
+ * copy takes the database's place, and the old one stays valid. */
+static inline struct log *log_of(struct database *database)
+{
+    return __atomic_load_n(&database->log, __ATOMIC_ACQUIRE);
+}
 
 #endif

@@ -240,7 +240,7 @@ static int fsync_wal(struct database *database, bool own, struct parked *parked)
     bool gated;
 
     if (!is_primary(database->catalog)) /* rule 2: log before database pages */
-        return database->log == NULL ? 0 : log_sync(database->log);
+        return log_of(database) == NULL ? 0 : log_sync(log_of(database));
     if (own)
         return 0; /* the anchor's last checkpoint: all was captured before */
     pthread_mutex_lock(&database->lock);

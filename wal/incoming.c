@@ -20,6 +20,12 @@ static void incoming_path(const struct database *database, char *path,
     snprintf(path, size, "%s/incoming", database->directory);
 }
 
+static void incoming_log_path(const struct database *database, char *path,
+                              size_t size)
+{
+    snprintf(path, size, "%s/log-incoming", database->directory);
+}
+
 void incoming_abandon(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
@@ -30,29 +36,60 @@ void incoming_abandon(struct database *database)
         (void)os_unlink(database->catalog->config.data_fd, path,
                         SITE_INCOMING_OPEN);
     }
+    if (incoming->log != NULL) {
+        log_close(incoming->log);
+        incoming_log_path(database, path, sizeof path);
+        replica_remove_log(database, path);
+    }
     os_close(&incoming->file);
     hashes_free(&incoming->hashes);
     *incoming = (struct incoming){0};
+}
+
+static int incoming_file(struct database *database)
+{
+    char path[96];
+
+    incoming_path(database, path, sizeof path);
+    return os_open(&database->incoming.file, database->catalog->config.data_fd,
+                   path, O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_INCOMING_OPEN);
 }
 
 int incoming_begin(struct database *database, const struct position *start,
                    uint32_t page_bytes)
 {
     struct incoming *incoming = &database->incoming;
+    struct log_found found;
     char path[96];
     int rc;
 
     incoming_abandon(database);
-    rc = replica_restart_log(database);
-    incoming_path(database, path, sizeof path);
+    incoming_log_path(database, path, sizeof path);
+    replica_remove_log(database, path);
+    rc = log_open(&incoming->log, database->catalog->config.data_fd, path,
+                  &database->lineage, &found);
     if (rc == 0)
-        rc = os_open(&incoming->file, database->catalog->config.data_fd, path,
-                     O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_INCOMING_OPEN);
-    if (rc < 0)
-        return rc;
-    incoming->active = true;
+        rc = incoming_file(database);
+    incoming->active = rc == 0;
     incoming->position = *start;
     incoming->page_bytes = page_bytes;
+    if (rc < 0)
+        incoming_abandon(database);
+    return rc;
+}
+
+int incoming_begin_file(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    int rc;
+
+    incoming_abandon(database);
+    rc = incoming_file(database);
+    if (rc < 0)
+        return rc;
+    incoming->active = incoming->ended = true;
+    incoming->position = incoming->end = database->view.position;
+    incoming->page_bytes = database->view.page_bytes;
     return 0;
 }
 
@@ -256,6 +293,49 @@ static int place(struct database *database)
     return rc < 0 ? rc : place_by_wal(database);
 }
 
+/* Recovery cannot rely on file and log while one of them is replaced. */
+static int place_begin(struct database *database)
+{
+    if (!(database->meta.flags & META_COPIED))
+        return 0;
+    database->meta.flags &= ~META_COPIED;
+    return notes_save_meta(database);
+}
+
+/* The copy's hashes and log become the database's. */
+static int place_end(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    char path[96];
+    int rc = 0;
+
+    if (incoming->log != NULL) {
+        incoming_log_path(database, path, sizeof path);
+        rc = replica_replace_log(database, incoming->log, path);
+        if (rc < 0)
+            return rc;
+        incoming->log = NULL;
+    }
+    hashes_free(&database->hashes);
+    database->hashes = incoming->hashes;
+    incoming->hashes = (struct hashes){0};
+    return 0;
+}
+
+/* Complete now, or by the first checkpoint when it went into the WAL. */
+static int place_keep(struct database *database,
+                      const struct record_header *header)
+{
+    struct position position = record_position(header);
+
+    if (database->anchor.connection != NULL && header->size_pages > 0)
+        return 0;
+    replica_save_hashes(database, &position, header->page_bytes);
+    database->meta.base_txid = header->last_txid;
+    database->meta.flags |= META_COPIED;
+    return notes_save_meta(database);
+}
+
 int incoming_place(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
@@ -270,21 +350,16 @@ int incoming_place(struct database *database)
 
     if (incoming->hashes.sum != incoming->position.sum)
         return -EBADMSG;
-    rc = place(database);
+    rc = place_begin(database);
+    if (rc == 0)
+        rc = place(database);
+    if (rc == 0)
+        rc = place_end(database);
     if (rc < 0)
         return rc;
-    hashes_free(&database->hashes);
-    database->hashes = incoming->hashes;
-    incoming->hashes = (struct hashes){0};
     incoming_abandon(database);
     os_close(&database->main_file);
-    database->meta.base_txid = header.last_txid;
-    database->meta.flags |= META_COPIED;
-    replica_save_hashes(
-        database,
-        &(struct position){header.epoch, header.last_txid, header.sum_after},
-        header.page_bytes);
-    rc = notes_save_meta(database);
+    rc = place_keep(database, &header);
     if (rc == 0)
         notes_publish(database, &header);
     return rc;

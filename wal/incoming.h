@@ -13,9 +13,14 @@
 
 #include "wal/engine.h"
 
-/* A copy begins; the log starts over after `start`. */
+/* A copy begins. Its records go to a log of its own until it is in place, so
+ * that a crash before that finds the old database whole. */
 int incoming_begin(struct database *database, const struct position *start,
                    uint32_t page_bytes);
+
+/* No copy: records make the database's first file, or one of another page
+ * size; they are in the database's own log. */
+int incoming_begin_file(struct database *database);
 
 /* Pages of the copy. */
 int incoming_chunk(struct database *database, const struct record *record);

@@ -61,25 +61,6 @@ static bool is_for_file(const struct database *database,
             header->page_bytes != database->view.page_bytes);
 }
 
-/* No file yet, or another page size: the record makes the file. */
-static int direct_begin(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    char path[96];
-    int rc;
-
-    incoming_abandon(database);
-    snprintf(path, sizeof path, "%s/incoming", database->directory);
-    rc = os_open(&incoming->file, database->catalog->config.data_fd, path,
-                 O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_INCOMING_OPEN);
-    if (rc < 0)
-        return rc;
-    incoming->active = incoming->ended = true;
-    incoming->position = incoming->end = database->view.position;
-    incoming->page_bytes = database->view.page_bytes;
-    return 0;
-}
-
 static bool is_whole(const struct record_header *header)
 {
     return header->parts == 1 &&
@@ -111,7 +92,7 @@ static int apply_blob(struct database *database,
         return 0;
     if (!database->incoming.active && is_for_file(database, header)) {
         if (header->pages > 0 || !is_whole(header)) {
-            rc = direct_begin(database);
+            rc = incoming_begin_file(database);
             if (rc < 0)
                 return rc;
         }
@@ -141,7 +122,9 @@ static int offer_check(struct database *database,
     if (!lineage_is_equal(&header->lineage, &database->lineage))
         return site_fail(SITE_APPLY_REFUSE, "record of another lineage",
                          EBADMSG);
-    if (header->epoch < history_last(&database->history))
+    if (header->epoch <= history_last(&database->history) &&
+        header->epoch !=
+            history_epoch_of(&database->history, header->last_txid))
         return site_fail(SITE_APPLY_REFUSE, "record of an older epoch",
                          EBADMSG);
     if (header->last_txid <= received)
@@ -158,7 +141,7 @@ static int offer_epoch(struct database *database,
 {
     int rc;
 
-    if (header->epoch == history_last(&database->history))
+    if (header->epoch <= history_last(&database->history))
         return 0;
     pthread_mutex_lock(&database->lock);
     rc = history_begin(&database->history, header->epoch, header->first_txid);
@@ -195,7 +178,7 @@ void offer_record(struct database *database, struct blob *blob)
     size_t total;
     int rc;
 
-    if (database->stopped)
+    if (database->stopped || database->closing)
         return;
     rc = record_peek(blob->data, blob->size, &header, &total);
     if (rc == 0 && total != blob->size)
@@ -207,7 +190,9 @@ void offer_record(struct database *database, struct blob *blob)
     if (rc == 0)
         rc = offer_epoch(database, &header);
     if (rc == 0)
-        rc = log_append(database->log, &header, blob);
+        rc = log_append(database->incoming.log != NULL ? database->incoming.log
+                                                       : database->log,
+                        &header, blob);
     if (rc < 0) {
         /* Not in the log: the stream is broken here, ask for it again. */
         replica_stop(database, site_failure());

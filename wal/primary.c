@@ -146,6 +146,25 @@ static void attach_try(struct database *database)
                             (rc == -EAGAIN ? RETRY_BUSY_NS : RETRY_FAILED_NS));
 }
 
+int primary_ready(struct database *database)
+{
+    int rc;
+
+    if (is_attached(database))
+        return 0;
+    rc = attach_main(database);
+    if (rc < 0)
+        return rc;
+    if (database->needs_reread || database->prepared.present)
+        return -EAGAIN;
+    if (!attach_is_wal(database))
+        return 0;
+    if (!rollback_is_open(database))
+        attach_try(database);
+    notes_wake(database); /* nobody may have it open: let go again */
+    return is_attached(database) && !database->needs_reread ? 0 : -EAGAIN;
+}
+
 /* The side file follows the log at a distance, so that recovery is short. */
 static void hashes_save_if_due(struct database *database, bool now)
 {
@@ -342,10 +361,8 @@ static void parked_open(struct database *database, struct parked *parked)
     if (is_attached(database) || database->view.state == DATABASE_ROLLBACK) {
         parked->on_done(parked, 0);
     } else if (database->view.state == DATABASE_DROPPED) {
-        notes_left(database);
         parked->on_done(parked, -ENOENT);
     } else if (has_waited(parked, OPEN_NS)) {
-        notes_left(database);
         notes_event(database, DATABASE_EVENT_REFUSED,
                     "open: the anchor could not be attached in time");
         parked->on_done(parked, -EBUSY);

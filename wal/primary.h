@@ -15,6 +15,10 @@ enum primary_parked {
     PARKED_PASS,
 };
 
+/* Makes the database readable as a reader sees it: attached when it is in WAL
+ * mode. -EAGAIN: not now. */
+int primary_ready(struct database *database);
+
 /* Handles one note. */
 void primary_note(struct database *database, struct note *note);
 

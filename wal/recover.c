@@ -236,16 +236,37 @@ static int replica_recover(struct database *database)
     return notes_save_meta(database);
 }
 
-/* What we have cannot be trusted: the primary sends it whole. */
-static void replica_forget(struct database *database)
+/* What we have cannot be trusted: it moves aside, the primary sends it whole. */
+static int replica_forget(struct database *database)
 {
+    int dirfd = database->catalog->config.data_fd;
+    struct log_found found;
+    char path[96];
+    int rc;
+
+    remove_companions(database);
+    snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
+             (unsigned long long)clock_wall_ns());
+    rc = os_rename(dirfd, database->backing, path, SITE_RECOVER_REMOVE);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    log_close(database->log);
+    database->log = NULL;
+    rc = replica_put_log_aside(database);
+    snprintf(path, sizeof path, "%s/log", database->directory);
+    if (rc == 0)
+        rc = log_open(&database->log, dirfd, path, &database->lineage, &found);
+    if (rc < 0)
+        return rc;
     hashes_free(&database->hashes);
     database->view.position = (struct position){0};
     database->view.received_txid = 0;
     database->view.page_bytes = 0;
     database->applied = database->view.position;
     notes_event(database, DATABASE_EVENT_RECOVERED,
-                "log and hashes do not agree; waiting for a copy");
+                "file, log and hashes do not agree; kept in lost/, waiting "
+                "for a copy");
+    return 0;
 }
 
 /* ---- one database -------------------------------------------------------- */
@@ -294,12 +315,11 @@ static int recover_content(struct database *database,
         return 0;
     }
     if (replica) {
+        if (rc == 0 && database->view.page_bytes != 0 &&
+            !(database->meta.flags & META_COPIED))
+            rc = -EBADMSG; /* a copy was being put in place */
         rc = rc == 0 ? replica_recover(database) : rc;
-        if (rc == -EBADMSG) {
-            replica_forget(database);
-            rc = 0;
-        }
-        return rc;
+        return rc == -EBADMSG ? replica_forget(database) : rc;
     }
     if (rc == -EBADMSG) { /* every page counts as changed */
         hashes_free(&database->hashes);

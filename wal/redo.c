@@ -23,6 +23,13 @@ static int redo_one(struct database *database, const struct blob *blob,
     return rc;
 }
 
+/* The records of a copy under way have a log of their own. */
+static struct log *log_to_read(const struct database *database)
+{
+    return database->incoming.log != NULL ? database->incoming.log
+                                          : database->log;
+}
+
 /* The parts of the PREPARED that starts at cursor. */
 static int redo_prepared(struct database *database, struct log_cursor cursor,
                          const struct record_header *resolve, redo_fn redo)
@@ -32,7 +39,7 @@ static int redo_prepared(struct database *database, struct log_cursor cursor,
     int rc = 0;
 
     do {
-        rc = log_read(database->log, &cursor, &header, &blob);
+        rc = log_read(log_to_read(database), &cursor, &header, &blob);
         if (rc < 0)
             return rc;
         rc = redo_one(database, blob, resolve, redo);
@@ -46,11 +53,11 @@ int redo_log(struct database *database, txid_t txid, redo_fn redo)
     struct log_cursor cursor, at, prepared = {0};
     struct record_header header;
     struct blob *blob;
-    int rc = log_seek(database->log, txid, &cursor);
+    int rc = log_seek(log_to_read(database), txid, &cursor);
 
     while (rc == 0) {
         at = cursor;
-        rc = log_read(database->log, &cursor, &header, &blob);
+        rc = log_read(log_to_read(database), &cursor, &header, &blob);
         if (rc < 0)
             break;
         if (header.flags & RECORD_PREPARED) {

@@ -11,8 +11,8 @@
 /* Called for each part of each committed transaction; an error ends it. */
 typedef int (*redo_fn)(struct database *database, const struct record *record);
 
-/* Runs redo over the log from txid on; nothing there is no error. The owner
- * of the log only. */
+/* Runs redo over the log (while a copy is under way: over the copy's) from
+ * txid on; nothing there is no error. Worker only. */
 int redo_log(struct database *database, txid_t txid, redo_fn redo);
 
 #endif

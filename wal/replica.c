@@ -22,6 +22,7 @@
 #include "wal/primary.h"
 #include "wal/worker.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -47,26 +48,62 @@ void replica_stop(struct database *database, const char *reason)
     notes_state(database, DATABASE_STOPPED);
 }
 
-int replica_restart_log(struct database *database)
+void replica_remove_log(struct database *database, const char *path)
+{
+    int fd = openat(database->catalog->config.data_fd, path,
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct dirent *entry;
+    DIR *dir;
+
+    if (fd < 0)
+        return;
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            (void)unlinkat(fd, entry->d_name, 0);
+    closedir(dir);
+    (void)unlinkat(database->catalog->config.data_fd, path, AT_REMOVEDIR);
+}
+
+/* The log moves aside, for people; it is not deleted. */
+int replica_put_log_aside(struct database *database)
 {
     int dirfd = database->catalog->config.data_fd;
     char path[96], aside[96];
-    struct log_found found;
     int rc;
 
     snprintf(path, sizeof path, "%s/log", database->directory);
     snprintf(aside, sizeof aside, "%s/log-aside-%llx", database->directory,
              (unsigned long long)clock_wall_ns());
-    if (database->log != NULL && log_bytes(database->log) > 0) {
-        rc = os_rename(dirfd, path, aside, SITE_REPLICA_LOG);
-        if (rc < 0)
-            return rc;
-        log_close(database->log);
-        database->log = NULL;
-    }
-    if (database->log != NULL)
-        return 0;
-    return log_open(&database->log, dirfd, path, &database->lineage, &found);
+    rc = os_rename(dirfd, path, aside, SITE_REPLICA_LOG);
+    return rc == -ENOENT ? 0 : rc;
+}
+
+int replica_replace_log(struct database *database, struct log *log,
+                        const char *path)
+{
+    char own[96];
+    int rc = 0;
+
+    if (database->retired_count == LOGS_RETIRED_MAX)
+        return site_fail(SITE_REPLICA_LOG, "too many copies; restart", ENOSPC);
+    if (log_bytes(database->log) > 0)
+        rc = replica_put_log_aside(database);
+    snprintf(own, sizeof own, "%s/log", database->directory);
+    if (rc == 0)
+        replica_remove_log(database, own); /* an empty one is in the way */
+    if (rc == 0)
+        rc = os_rename(database->catalog->config.data_fd, path, own,
+                       SITE_REPLICA_LOG);
+    if (rc < 0)
+        return rc;
+    database->retired[database->retired_count++] = database->log;
+    __atomic_store_n(&database->log, log, __ATOMIC_RELEASE);
+    return 0;
 }
 
 void replica_save_hashes(struct database *database,
@@ -103,6 +140,28 @@ int replica_attach(struct database *database)
     return 0;
 }
 
+/* SQLite deletes the WAL once all of it is in the database file. */
+static bool wal_is_gone(const struct database *database)
+{
+    char path[DATABASE_NAME_MAX + 16];
+    struct stat status;
+
+    snprintf(path, sizeof path, "%s-wal", database->backing);
+    return fstatat(database->catalog->config.data_fd, path, &status, 0) != 0 &&
+           errno == ENOENT;
+}
+
+/* The file holds all up to our position: recovery can start from here. */
+static void base_here(struct database *database)
+{
+    replica_save_hashes(database, &database->view.position,
+                        database->view.page_bytes);
+    database->meta.base_txid = database->view.position.txid;
+    database->meta.flags |= META_COPIED;
+    if (notes_save_meta(database) < 0)
+        notes_fails(database);
+}
+
 void replica_detach(struct database *database)
 {
     bool attached = database->anchor.connection != NULL;
@@ -118,14 +177,9 @@ void replica_detach(struct database *database)
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
     }
     os_close(&database->main_file);
-    if (database->view.position.txid != database->hashes_saved_txid) {
-        replica_save_hashes(database, &database->view.position,
-                            database->view.page_bytes);
-        if (attached)
-            database->meta.base_txid = database->view.position.txid;
-        if (notes_save_meta(database) < 0)
-            notes_fails(database);
-    }
+    if (attached && !database->stopped && wal_is_gone(database) &&
+        database->view.position.txid != database->hashes_saved_txid)
+        base_here(database);
 }
 
 static void remove_from_mount(struct database *database)
@@ -197,6 +251,21 @@ static void copy_begin(struct database *database, const struct note *note)
     pthread_mutex_unlock(&database->lock);
     if (database->anchor.connection == NULL)
         notes_state(database, DATABASE_COPYING);
+}
+
+/* What we have is again what counts. */
+static void copy_abandon(struct database *database)
+{
+    if (!database->incoming.active || incoming_is_complete(database))
+        return;
+    incoming_abandon(database);
+    pthread_mutex_lock(&database->lock);
+    database->view.received_txid = log_last_txid(database->log);
+    if (database->view.received_txid < database->view.position.txid)
+        database->view.received_txid = database->view.position.txid;
+    pthread_mutex_unlock(&database->lock);
+    if (database->anchor.connection == NULL && !database->stopped)
+        notes_state(database, DATABASE_CLOSED);
 }
 
 static void copy_chunk(struct database *database, struct blob *blob)
@@ -320,7 +389,7 @@ static void held_release(struct database *database)
 
 void replica_step(struct database *database)
 {
-    if (database->view.state == DATABASE_DROPPED)
+    if (database->view.state == DATABASE_DROPPED || database->closing)
         return;
     held_release(database);
     offer_catch_up(database);
@@ -399,8 +468,7 @@ static void note_handle(struct database *database, struct note *note)
         copy_end(database, note);
         break;
     case NOTE_COPY_ABANDON:
-        if (database->incoming.active && !incoming_is_complete(database))
-            incoming_abandon(database);
+        copy_abandon(database);
         break;
     case NOTE_DROP:
         drop(database, note->rc != 0);
@@ -415,10 +483,17 @@ static void note_handle(struct database *database, struct note *note)
         note_restart(database);
         break;
     case NOTE_CHECKPOINTED:
+        database->worker->checkpoints--;
         backfill_done(database);
+        if (database->closing)
+            replica_detach(database);
         break;
     case NOTE_DETACH:
+        if (!database->apply.checkpointing && notes_begin_close(database))
+            replica_detach(database);
+        break;
     case NOTE_STOP:
+        database->closing = true;
         if (!database->apply.checkpointing)
             replica_detach(database);
         break;
@@ -454,9 +529,7 @@ void replica_parked(struct database *database, struct parked *parked)
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
         return;
     }
-    if (rc < 0) {
+    if (rc < 0)
         notes_fails(database);
-        notes_left(database);
-    }
     parked->on_done(parked, rc < 0 ? -EIO : 0);
 }

@@ -6,8 +6,8 @@
 #include "wal/requests.h"
 
 #include "base/clock.h"
-#include "wal/attach.h"
 #include "wal/notes.h"
+#include "wal/primary.h"
 #include "wal/readview.h"
 #include "wal/worker.h"
 
@@ -194,7 +194,7 @@ static int copy(struct database *database, struct database_request *request)
         request->position = database->view.position;
         return 0;
     }
-    rc = attach_main(database);
+    rc = primary_ready(database);
     if (rc == 0)
         rc = readview_open(&view, database);
     if (rc < 0)

@@ -291,7 +291,7 @@ static void *worker_run(void *argument)
 
         if (database != NULL)
             run(database);
-        else if (stop)
+        else if (stop && worker->checkpoints == 0)
             break;
         else
             sleep_until(worker, next);
@@ -346,6 +346,7 @@ int worker_submit(struct database *database, enum worker_job job)
             (struct checkpoint_job){database_ref(database),
                                     job == WORKER_CHECKPOINT};
         pthread_cond_signal(&worker->checkpoint_wake);
+        worker->checkpoints += job == WORKER_CHECKPOINT;
         rc = 0;
     }
     pthread_mutex_unlock(&worker->checkpoint_lock);
