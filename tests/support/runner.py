@@ -29,7 +29,7 @@ LONG = os.environ.get("LONG", "0") != "0"
 VERBOSE = os.environ.get("V", "0") != "0"
 TESTS = []
 PR_SET_PDEATHSIG = 1
-MNT_DETACH = 2
+MNT_FORCE, MNT_DETACH = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
 
 
@@ -163,7 +163,9 @@ def mounts_below(folder):
 
 
 def unmount(point):
-    if libc.umount2(os.fsencode(point), MNT_DETACH) != 0:
+    """By force: it fails the requests that a killed daemon left unanswered,
+    one of which may be its own and keep it from dying."""
+    if libc.umount2(os.fsencode(point), MNT_FORCE | MNT_DETACH) != 0:
         subprocess.run(["umount", "-l", point], check=False,
                        stderr=subprocess.DEVNULL)
 
