@@ -23,9 +23,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#define TAKE_OVER_NS (5 * NS_PER_S)
 
 /* ---- from other threads to the loop -------------------------------------- */
 
@@ -54,6 +57,54 @@ static void on_changed(void *context, struct database *database)
 
 /* ---- data directory ------------------------------------------------------ */
 
+/* Killed, but a thread of it has not ended. */
+static bool holder_is_dying(struct node *node)
+{
+    struct os_file file = {0};
+    char text[256] = "", path[64], *state;
+    long pid;
+    bool dying;
+
+    if (os_open(&file, node->data.fd, "lock", O_RDONLY, 0, SITE_NODE_DATA) < 0)
+        return false;
+    (void)os_pread(&file, text, sizeof text - 1, 0, SITE_NODE_DATA);
+    os_close(&file);
+    pid = strtol(text, NULL, 10);
+    snprintf(path, sizeof path, "/proc/%ld/stat", pid);
+    memset(text, 0, sizeof text);
+    if (pid <= 0 ||
+        os_open(&file, AT_FDCWD, path, O_RDONLY, 0, SITE_NODE_DATA) < 0)
+        return false;
+    (void)os_pread(&file, text, sizeof text - 1, 0, SITE_NODE_DATA);
+    os_close(&file);
+    state = strrchr(text, ')');
+    dying = state != NULL && (state[2] == 'Z' || state[2] == 'X');
+    return dying;
+}
+
+/*
+ * A daemon killed in classic mode can hang in the kernel: it unmaps -shm,
+ * which the kernel first writes back through the mount, to the very process
+ * that is dead. Aborting the connection lets it go.
+ */
+static int lock_take_over(struct node *node)
+{
+    uint64_t until = clock_now_ns() + TAKE_OVER_NS;
+    struct timespec pause = {.tv_nsec = 20 * (long)NS_PER_MS};
+    int rc;
+
+    log_warn("node.take_over", "mount=%s reason=%s",
+             logger_quote(node->config->mount),
+             logger_quote("the daemon before was killed and has not ended; "
+                          "aborting its mount"));
+    do {
+        (void)umount2(node->config->mount, MNT_FORCE);
+        nanosleep(&pause, NULL); /* a process's end raises no event here */
+        rc = lockfile_take(&node->lock, node->data.fd, "lock");
+    } while (rc == -EWOULDBLOCK && clock_now_ns() < until);
+    return rc;
+}
+
 static int data_open(struct node *node)
 {
     const char *path = node->config->data;
@@ -67,6 +118,8 @@ static int data_open(struct node *node)
         return rc;
     }
     rc = lockfile_take(&node->lock, node->data.fd, "lock");
+    if (rc == -EWOULDBLOCK && holder_is_dying(node))
+        rc = lock_take_over(node);
     if (rc == -EWOULDBLOCK)
         log_error("node.data", "path=%s reason=%s", logger_quote(path),
                   logger_quote("another tidemark runs on this data directory; "
