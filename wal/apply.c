@@ -185,6 +185,7 @@ bool apply_reset(struct database *database)
     uint64_t random;
     bool done = false;
 
+    ASSERT(apply->written == apply->header.max_frame);
     if (apply->header.max_frame == 0 ||
         walindex_lock(fd, WALINDEX_LOCK_CHECKPOINT, 1) < 0)
         return false;

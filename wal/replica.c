@@ -484,6 +484,10 @@ static void note_handle(struct database *database, struct note *note)
         break;
     case NOTE_CHECKPOINTED:
         database->worker->checkpoints--;
+        /* Records of this very batch may be written and not published yet:
+         * they would be lost with the WAL that starts over, and the hashes
+         * that are saved know of them already. */
+        offer_publish(database);
         backfill_done(database);
         if (database->closing)
             replica_detach(database);
