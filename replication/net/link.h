@@ -10,7 +10,8 @@
  *
  * Lifetime, as libuv has it: link_init() succeeded means link_close() must be
  * called; the memory is the owner's again in on_closed, which always comes
- * later, never inside a call. Everything here runs on the loop thread.
+ * later, never inside a call. Everything here runs on the loop thread, in a
+ * process that ignores SIGPIPE: libuv writes without asking for an errno.
  */
 #ifndef TIDEMARK_REPLICATION_NET_LINK_H
 #define TIDEMARK_REPLICATION_NET_LINK_H

@@ -6,6 +6,8 @@
 
 #include "tests/harness.h"
 
+#define GOLDEN "tests/golden/message-v1.bin"
+
 /* ---- framing ----------------------------------------------------------- */
 
 static struct message_decoder decoder;
@@ -476,4 +478,92 @@ TEST(a_roster_arrives_as_it_was_said)
     put_le32(body->data, PULSE_NODES_MAX + 1);
     EXPECT_EQ(pulse_roster_decode(body, heard, &count), -EBADMSG);
     blob_unref(body);
+}
+
+/* ---- what was once said -------------------------------------------------- */
+
+/* One message of each body, as version 1 wrote it. */
+static struct blob *whole; /* the message that was encoded last */
+
+static void golden_say(FILE *file, int rc)
+{
+    EXPECT_OK(rc);
+    EXPECT_EQ(fwrite(whole->data, 1, whole->size, file), whole->size);
+    blob_unref(whole);
+}
+
+static void golden_write_pulses(FILE *file)
+{
+    struct pulse pulse = {.sequence = 3, .heard = 2, .held_ns = 500};
+    struct pulse_node node = {true, false, true, 70, 80, 90, "b", "ams", "b:2"};
+    struct pack_writer writer;
+
+    pulse_begin(&writer, &pulse, 1);
+    pulse_add(&writer, 6, 600);
+    golden_say(file, pack_finish(&writer, &whole));
+    golden_say(file, pulse_roster_encode(&node, 1, &whole));
+}
+
+static void golden_write(FILE *file)
+{
+    struct body_hello hello = a_hello();
+    struct body_welcome welcome = {1, 9, "a", "fra", "h:1"};
+    struct body_resync resync = {BODY_SUM, 4, a_database()};
+    struct body_ack ack = {5, 30, 20, {1, 10, 99}};
+    struct body_attr attr = {1, 2, 0600};
+    struct body_drop drop = {{{1}}, "a.db"};
+    struct position copied = {4, 5, 6};
+    struct body_open open;
+
+    golden_say(file, body_hello_encode(&hello, &whole));
+    golden_say(file, body_welcome_encode(&welcome, &whole));
+    golden_say(file,
+               body_refuse_encode(MESSAGE_REFUSE, BODY_CLUSTER, "no", &whole));
+    golden_say(file, body_database_encode(&resync.database, &whole));
+    whole = an_open(&open);
+    golden_say(file, 0);
+    golden_say(file, body_copied_encode(8, &copied, &whole));
+    golden_say(file, body_ack_encode(8, &ack, &whole));
+    golden_say(file, body_credit_encode(8, 12345, &whole));
+    golden_say(file, body_attr_encode(8, &attr, &whole));
+    golden_say(file, body_drop_encode(8, &drop, &whole));
+    golden_say(file, body_resync_encode(9, &resync, &whole));
+    golden_write_pulses(file);
+    history_free(&resync.database.history);
+    history_free(&open.history);
+}
+
+static size_t golden_read(const char *path, uint8_t *ret_bytes, size_t most)
+{
+    FILE *file = fopen(path, "rb");
+    size_t size;
+
+    EXPECT_TRUE(file != NULL);
+    size = fread(ret_bytes, 1, most, file);
+    fclose(file);
+    return size;
+}
+
+/* Says it all again: the bytes may not have changed, so each end of version 1
+ * is understood by the other for ever. */
+TEST(version_1_is_spoken_byte_for_byte_as_it_was)
+{
+    static uint8_t before[8192], now[8192];
+    char path[] = "/tmp/tidemark-golden-XXXXXX";
+    size_t before_size, now_size;
+    FILE *file;
+
+    if (getenv("TIDEMARK_GOLDEN_WRITE") != NULL) { /* for a new version */
+        file = fopen(GOLDEN, "wb");
+        golden_write(file);
+        fclose(file);
+    }
+    file = fdopen(mkstemp(path), "wb");
+    golden_write(file);
+    fclose(file);
+    before_size = golden_read(GOLDEN, before, sizeof before);
+    now_size = golden_read(path, now, sizeof now);
+    unlink(path);
+    EXPECT_EQ(now_size, before_size);
+    EXPECT_MEM(now, before, before_size);
 }

@@ -7,6 +7,8 @@
 #include "replication/net/client.h"
 #include "replication/net/server.h"
 
+#include <signal.h>
+
 #include "tests/harness.h"
 
 #include "tests/unit/fake_engine.h"
@@ -122,6 +124,7 @@ static void client_stops(void)
 
 static void a_cluster(void)
 {
+    signal(SIGPIPE, SIG_IGN);
     thread_register(THREAD_LOOP, "loop");
     logger_set_level(LOGGER_ERROR);
     EXPECT_OK(uv_loop_init(&loop));
@@ -275,6 +278,31 @@ TEST(a_large_transaction_in_parts_is_read_from_the_log_part_by_part)
     commits(database, &rng, 30);
     UNTIL(is_equal(database));
     EXPECT_EQ(copy_of(database)->copies, 1);
+    the_cluster_ends();
+}
+
+TEST(connections_cut_at_any_moment_lose_nothing)
+{
+    struct rng rng = test_rng();
+    struct database *database;
+
+    a_cluster();
+    primary.parts = 2;
+    database = a_database("app.db", 1);
+    commits(database, &rng, 50);
+    for (int cut = 0; cut < 60; cut++) {
+        client_starts();
+        for (uint64_t turns = rng_below(&rng, 120); turns > 0; turns--) {
+            turn();
+            if (rng_chance(&rng, 20))
+                engine_commit(database, &rng);
+        }
+        if (rng_chance(&rng, 20))
+            engine_trim(database, rng_below(&rng, 10));
+        client_stops();
+    }
+    client_starts();
+    UNTIL(is_equal(database));
     the_cluster_ends();
 }
 
