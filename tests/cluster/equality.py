@@ -1,5 +1,8 @@
 """Random loads with readers on every replica: at each moment a replica shows
 a prefix of the primary, and at each rest the same."""
+import random
+import time
+
 import chain
 import cluster
 import sql
@@ -52,7 +55,7 @@ class Load:
         for _ in range(steps):
             for worker in self.writers + self.readers:
                 worker.check()
-            workers.time.sleep(0.1)
+            time.sleep(0.1)
 
     def compare(self):
         """Readers go on; writers rest."""
@@ -162,3 +165,62 @@ def what_synchronous_off_lets_slip_is_healed_and_counted(stage):
     counters = nodes.primary.databases()["wal.db"]["counters"]
     stage.say("gaps", counters["gaps"], "rereads", counters["rereads"])
     expect(counters["rereads"] >= counters["gaps"], "gaps without a reread")
+
+
+def churn(control, path, seed):
+    """Rewrites one large row after the other: WALs fill up quickly. With
+    rests, so that a checkpoint also meets a commit after some silence."""
+    done, rng = 0, random.Random(seed)
+    with sql.connect(path, synchronous="normal",
+                     wal_autocheckpoint=2000) as connection:
+        while control.running():
+            with sql.transaction(connection):
+                connection.execute(
+                    "UPDATE big SET n = n + 1, v = randomblob(100000)"
+                    " WHERE id = ?", (done % 20,))
+                connection.execute("UPDATE total SET n = n + 1")
+            done += 1
+            if rng.random() < 0.1:
+                time.sleep(rng.random() * 0.02)
+    return done
+
+
+def count(control, path):
+    """Both tables must always tell the same number of transactions."""
+    looks, last = 0, 0
+    reader = sql.open_reader(path)
+    while control.running():
+        left, right = reader.execute(
+            "SELECT (SELECT sum(n) FROM big), (SELECT n FROM total)"
+        ).fetchone()
+        expect_eq(left, right, "a torn transaction")
+        expect(left >= last, "went back")
+        looks, last = looks + 1, left
+    reader.close()
+    return looks
+
+
+@test(seconds=60)
+def a_replica_whose_wal_starts_over_under_load_loses_nothing(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    path = nodes.primary.path("app.db")
+    with sql.connect(path, journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE big(id INTEGER PRIMARY KEY,"
+                           " n INTEGER, v BLOB)")
+        connection.execute("CREATE TABLE total(n INTEGER)")
+        connection.execute("INSERT INTO total VALUES (0)")
+        connection.executemany("INSERT INTO big VALUES (?, 0, NULL)",
+                               [(i,) for i in range(20)])
+    nodes.settle("app.db")
+    writer = workers.Worker(churn, path, stage.rng.random())
+    reader = workers.Worker(count, nodes.replicas[0].path("app.db"))
+
+    def resets():
+        writer.check()
+        reader.check()
+        return nodes.replicas[0].databases()["app.db"]["counters"]["resets"]
+    until(lambda: resets() >= 4, "the WAL of the replica never starts over",
+          40, pause=0.2)
+    writer.stop()
+    nodes.compare("app.db")
+    reader.stop()

@@ -108,7 +108,7 @@ def mmap_sees_the_same_on_the_primary_and_on_a_replica(stage):
     with sql.connect(nodes.primary.path("app.db"), journal_mode="wal",
                      mmap_size=1 << 28) as connection:
         work(connection, stage.rng)
-        reader = sql.read_only(nodes.replicas[0].path("app.db")) \
+        reader = sql.open_reader(nodes.replicas[0].path("app.db")) \
             if nodes.settle("app.db") else None
         expect_eq(sql.pragma(reader, "mmap_size", 1 << 28), 1 << 28)
         for _ in range(10):

@@ -182,11 +182,8 @@ class Reader:
 
     def open(self, rng):
         self.close()
-        if rng.random() < 0.5:
-            self.connection = sql.read_only(self.path, self.timeout)
-        else:
-            self.connection = sqlite3.connect(
-                self.path, timeout=self.timeout, isolation_level=None)
+        self.connection = sql.open_reader(self.path, self.timeout,
+                                          rng.random() < 0.5)
         if rng.random() < 0.3:
             sql.pragma(self.connection, "mmap_size", 1 << 26)
 

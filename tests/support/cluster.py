@@ -270,7 +270,7 @@ class Cluster:
         with sql.connect(self.primary.path(database)) as connection:
             want = sql.facts(connection)
         for node in self.replicas:
-            connection = sql.read_only(node.path(database))
+            connection = sql.open_reader(node.path(database))
             try:
                 have = sql.facts(connection)
             finally:

@@ -31,11 +31,21 @@ def connect(path, timeout=10.0, **pragmas):
         connection.close()
 
 
-def read_only(path, timeout=0.0):
-    """What a careful application on a replica does. No timeout: a reader
-    there must never meet a lock."""
-    return sqlite3.connect("file:%s?mode=ro" % path, uri=True, timeout=timeout,
-                           isolation_level=None)
+def open_reader(path, timeout=0.0, read_only=True):
+    """What a careful application on a replica does. From its first read on
+    it must never meet a lock, so it has no timeout then. Before, it may: in
+    WAL mode SQLite asks for the database for itself whenever a connection
+    is closed, and who opens one at that moment is refused."""
+    connection = sqlite3.connect(
+        "file:%s?mode=%s" % (path, "ro" if read_only else "rw"), uri=True,
+        timeout=10, isolation_level=None)
+    try:
+        one(connection, "SELECT count(*) FROM sqlite_schema")
+        pragma(connection, "busy_timeout", int(timeout * 1000))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def one(connection, sql, *arguments):
