@@ -204,8 +204,9 @@ int catalog_on_create(struct catalog *catalog, const char *name, bool own);
  * reference when the file belongs to a database, kind what it is of it; both
  * go back in with database_on_release().
  * 0: reply now. DATABASE_PARKED: reply in on_done (never for own or when
- * created); when that says no, catalog_on_release() is due all the same. -EBUSY: held back. -EROFS: replica, -wal opened for writing under
- * the readonly policy.
+ * created); when that says no, catalog_on_release() is due all the same.
+ * -EBUSY: held back. -EROFS: replica, -wal opened for writing under the
+ * readonly policy.
  */
 int catalog_on_open(struct catalog *catalog, const char *name,
                     const struct os_file *backing, int flags, bool created,

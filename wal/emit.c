@@ -326,15 +326,23 @@ int emit_resolve(struct database *database, bool commit)
     return 0;
 }
 
-/* Under the lock; the tail is not empty. */
-static void tail_drop_first(struct database *database)
+/* Oldest entry, taken out under the lock; NULL: the tail is empty. */
+static struct tail_entry *tail_take_first(struct database *database)
 {
     struct list *first = list_pop(&database->tail);
     struct tail_entry *entry;
 
-    ASSERT(first != NULL);
+    if (first == NULL)
+        return NULL;
     entry = LIST_ENTRY(first, struct tail_entry, link);
     database->tail_bytes -= entry->blob->size;
+    return entry;
+}
+
+static void tail_free(struct tail_entry *entry)
+{
+    if (entry == NULL)
+        return;
     blob_unref(entry->blob);
     free(entry);
 }
@@ -358,14 +366,18 @@ void emit_tail(struct database *database, const struct record_header *header,
     database->tail_bytes += blob->size;
     while (database->tail_bytes > TAIL_MAX_BYTES &&
            database->tail.next != database->tail.prev)
-        tail_drop_first(database);
+        tail_free(tail_take_first(database));
     pthread_mutex_unlock(&database->lock);
 }
 
 void emit_tail_clear(struct database *database)
 {
-    pthread_mutex_lock(&database->lock);
-    while (!list_is_empty(&database->tail))
-        tail_drop_first(database);
-    pthread_mutex_unlock(&database->lock);
+    struct tail_entry *entry;
+
+    do {
+        pthread_mutex_lock(&database->lock);
+        entry = tail_take_first(database);
+        pthread_mutex_unlock(&database->lock);
+        tail_free(entry);
+    } while (entry != NULL);
 }

@@ -236,7 +236,7 @@ static int replica_recover(struct database *database)
     return notes_save_meta(database);
 }
 
-/* What we have cannot be trusted: it moves aside, the primary sends it whole. */
+/* What we have cannot be trusted: it moves aside, a copy takes its place. */
 static int replica_forget(struct database *database)
 {
     int dirfd = database->catalog->config.data_fd;
