@@ -165,6 +165,19 @@ int primary_ready(struct database *database)
     return is_attached(database) && !database->needs_reread ? 0 : -EAGAIN;
 }
 
+int primary_settle(struct database *database)
+{
+    bool pending;
+
+    if (is_attached(database))
+        return pass(database) < 0 ? -EAGAIN : 0;
+    /* A rollback mode's commit may lie in a note that is not handled yet. */
+    pthread_mutex_lock(&database->lock);
+    pending = !list_is_empty(&database->notes) || database->prepared.present;
+    pthread_mutex_unlock(&database->lock);
+    return pending ? -EAGAIN : 0;
+}
+
 /* The side file follows the log at a distance, so that recovery is short. */
 static void hashes_save_if_due(struct database *database, bool now)
 {

@@ -19,6 +19,10 @@ enum primary_parked {
  * mode. -EAGAIN: not now. */
 int primary_ready(struct database *database);
 
+/* Everything a reader could see before this call is in the position when it
+ * returns 0. -EAGAIN: not now. */
+int primary_settle(struct database *database);
+
 /* Handles one note. */
 void primary_note(struct database *database, struct note *note);
 

@@ -159,8 +159,7 @@ static int chunk_encode(struct chunk *chunk, const struct readview *view,
     return rc;
 }
 
-static int copy_view(struct database *database, struct readview *view,
-                     struct database_request *request)
+static int copy_view(struct readview *view, struct database_request *request)
 {
     struct chunk chunk = {0};
     uint32_t most;
@@ -176,7 +175,6 @@ static int copy_view(struct database *database, struct readview *view,
     rc = chunk_alloc(&chunk, most, view->page_bytes);
     if (rc == 0)
         rc = chunk_read(&chunk, view, request, most);
-    request->position = database->view.position;
     if (rc == 0 && chunk.count > 0)
         rc = chunk_encode(&chunk, view, request);
     chunk_free(&chunk);
@@ -199,11 +197,21 @@ static int copy(struct database *database, struct database_request *request)
         rc = readview_open(&view, database);
     if (rc < 0)
         return rc;
-    rc = copy_view(database, &view, request);
+    rc = copy_view(&view, request);
     readview_close(&view);
+    /* The pages may show more than was captured before they were read. */
+    if (rc == 0)
+        rc = primary_settle(database);
+    request->position = database->view.position;
     if (database->view.state == DATABASE_CLOSED)
         os_close(&database->main_file);
     return rc;
+}
+
+static void request_forget(struct database_request *request)
+{
+    while (request->count > 0)
+        blob_unref(request->blobs[--request->count]);
 }
 
 static void requeue(struct database *database, struct database_request *request)
@@ -221,13 +229,12 @@ void requests_run(struct database *database, struct database_request *request)
     if (database->view.state != DATABASE_DROPPED)
         rc = request->kind == DATABASE_READ_LOG ? read_log(database, request)
                                                 : copy(database, request);
+    if (rc < 0)
+        request_forget(request);
     if (rc == -EAGAIN) {
         requeue(database, request);
         return;
     }
-    if (rc < 0)
-        while (request->count > 0)
-            blob_unref(request->blobs[--request->count]);
     request->rc = rc;
     notes_done(database->catalog, request);
 }
