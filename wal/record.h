@@ -66,7 +66,9 @@
  * header but for pages, part, raw and stored bytes; each page is in one part
  * only, and they apply atomically when the last one is there. No pages, one
  * part. A RESOLVE repeats its PREPARED's header but for flags, pages, parts,
- * commit time and, to abort, sum and size.
+ * commit time and, to abort, sum and size; its WAL fields are the primary's
+ * position in the WAL after it: the published end for a commit, the commit
+ * before for an abort (docs/decisions/0007).
  *
  * The decoder is bounded: it believes nothing before it is checked. Pure but
  * for memory. Any thread; record_encode() keeps scratch memory per thread,
