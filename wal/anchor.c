@@ -8,11 +8,13 @@
 
 #include "base/assert.h"
 #include "base/site.h"
+#include "wal/walindex.h"
 
 #include <errno.h>
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stddef.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -60,12 +62,25 @@ static int change_owner_if_other(int fd, uid_t uid, gid_t gid)
     return fchown(fd, uid, gid);
 }
 
+/* -shm of the anchor that this thread is closing. */
+static _Thread_local const struct os_file *closing_shm;
+
+static int unmap_written_back(void *at, size_t size)
+{
+    if (closing_shm != NULL && closing_shm->open)
+        walindex_write_back(closing_shm->fd);
+    return munmap(at, size);
+}
+
 static void sqlite_setup(void)
 {
     sqlite3_vfs *vfs = sqlite3_vfs_find(NULL);
     int rc = vfs->xSetSystemCall(vfs, "fchown",
                                  (sqlite3_syscall_ptr)change_owner_if_other);
 
+    ASSERT(rc == SQLITE_OK);
+    rc = vfs->xSetSystemCall(vfs, "munmap",
+                             (sqlite3_syscall_ptr)unmap_written_back);
     ASSERT(rc == SQLITE_OK);
 }
 
@@ -102,8 +117,10 @@ void anchor_close(struct anchor *anchor, bool checkpoint)
         return;
     sqlite3_db_config(anchor->connection, SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE,
                       checkpoint ? 0 : 1, NULL);
+    closing_shm = anchor->shm;
     sqlite3_close(anchor->connection);
-    anchor->connection = NULL;
+    closing_shm = NULL;
+    *anchor = (struct anchor){0};
 }
 
 int anchor_begin(struct anchor *anchor)

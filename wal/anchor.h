@@ -15,12 +15,16 @@
 #ifndef TIDEMARK_WAL_ANCHOR_H
 #define TIDEMARK_WAL_ANCHOR_H
 
+#include "base/os.h"
+
 #include <stdbool.h>
 
 struct sqlite3;
 
 struct anchor {
     struct sqlite3 *connection; /* NULL: closed */
+    const struct os_file *shm;  /* -shm through the mount, borrowed, while it
+                                   is open; see walindex_write_back() */
 };
 
 /*

@@ -75,6 +75,8 @@ static int attach_index(struct database *database)
     rc = os_open(&database->shm_file, AT_FDCWD, path, O_RDWR, 0,
                  SITE_ATTACH_SHM);
     if (rc == 0)
+        database->anchor.shm = &database->shm_file;
+    if (rc == 0)
         rc = walindex_open(&database->index, database->shm_file.fd, replica);
     if (rc == 0 && replica)
         rc = walindex_lock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);

@@ -98,10 +98,19 @@ int walindex_open(struct walindex *index, int fd, bool writable)
     return 0;
 }
 
+void walindex_write_back(int fd)
+{
+    (void)sync_file_range(fd, 0, 0,
+                          SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE |
+                              SYNC_FILE_RANGE_WAIT_AFTER);
+}
+
 void walindex_close(struct walindex *index)
 {
     uint32_t group = segments_per_map();
 
+    if (index->segments_count > 0)
+        walindex_write_back(index->fd);
     for (uint32_t i = 0; i < index->segments_count; i += group)
         if (index->segments[i] != NULL)
             munmap(index->segments[i], group * WALINDEX_SEGMENT_BYTES);

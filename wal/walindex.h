@@ -90,6 +90,14 @@ int walindex_open(struct walindex *index, int fd, bool writable);
 void walindex_close(struct walindex *index);
 
 /*
+ * Writes changed pages of a mapped -shm of the mount back, before munmap().
+ * munmap() would do it, too, but with this process's memory map locked: a
+ * FUSE worker that needs memory could then not answer that very write. fd:
+ * opened through the mount; in passthrough there is nothing to write back.
+ */
+void walindex_write_back(int fd);
+
+/*
  * Reads the header: both copies equal, initialised, checksum good. -EAGAIN
  * after a bounded number of tries when a writer is between the copies or the
  * file is not initialised; it may stay so when a writer died there: somebody
