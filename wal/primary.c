@@ -219,6 +219,7 @@ void primary_detach(struct database *database)
     capture_free(&database->capture);
     rollback_explained(database);
     notes_state(database, DATABASE_CLOSED);
+    recover_mark_clean(NULL, database); /* with no WAL nothing else tells */
 }
 
 static uint32_t applications(struct database *database)

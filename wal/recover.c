@@ -273,14 +273,19 @@ static int replica_forget(struct database *database)
 
 static bool is_clean(struct database *database)
 {
-    struct meta_fingerprint now;
-
     return database->meta.flags & META_CLEAN &&
-           meta_take_fingerprint(database->catalog->config.data_fd,
-                                 database->backing, &now) == 0 &&
-           meta_fingerprint_is_equal(&now, &database->meta.clean) &&
            position_is_equal(&database->meta.clean_position,
                              &database->view.position);
+}
+
+/* Is the file not the one that we closed? */
+static bool was_touched(struct database *database)
+{
+    struct meta_fingerprint now;
+
+    return meta_take_fingerprint(database->catalog->config.data_fd,
+                                 database->backing, &now) < 0 ||
+           !meta_fingerprint_is_equal(&now, &database->meta.clean);
 }
 
 /* The side file may stand at the log's end: its header knows no WAL. */
@@ -300,6 +305,7 @@ static int recover_content(struct database *database,
                            const struct log_found *found)
 {
     bool replica = database->catalog->config.role == DATABASE_REPLICA;
+    bool touched = false;
     int rc = hashes_recover(database);
 
     if (rc == 0 && !replica && found->prepared.parts != 0)
@@ -311,10 +317,15 @@ static int recover_content(struct database *database,
         wal_place_set(database, &found->last);
     view_set(database);
     if (rc == 0 && is_clean(database)) {
-        rollback_explained(database);
-        return 0;
+        touched = was_touched(database);
+        if (!touched) {
+            rollback_explained(database);
+            return 0;
+        }
     }
     if (replica) {
+        if (touched)
+            rc = -EBADMSG; /* somebody wrote to it, and no log says what */
         if (rc == 0 && database->view.page_bytes != 0 &&
             !(database->meta.flags & META_COPIED))
             rc = -EBADMSG; /* a copy was being put in place */
@@ -325,6 +336,8 @@ static int recover_content(struct database *database,
         hashes_free(&database->hashes);
         database->needs_reread = true;
     }
+    if (touched)
+        database->needs_reread = true;
     return recover_wal(database);
 }
 

@@ -20,6 +20,7 @@ struct wal_walk {
     struct database *database;
     struct os_file file;
     struct frame_wal_header header;
+    bool missing;           /* there is no such file */
     bool valid;             /* header is good */
     uint32_t after;         /* captured up to this frame */
     bool after_seen;        /* frame `after` has the logged checksum */
@@ -204,7 +205,8 @@ static int walk_open(struct wal_walk *walk)
     snprintf(path, sizeof path, "%s-wal", database->backing);
     rc = os_open(&walk->file, database->catalog->config.data_fd, path, O_RDONLY,
                  0, SITE_RECOVER_OPEN);
-    if (rc == -ENOENT)
+    walk->missing = rc == -ENOENT;
+    if (walk->missing)
         return 0;
     if (rc < 0)
         return rc;
@@ -216,11 +218,16 @@ static int walk_open(struct wal_walk *walk)
     return 0;
 }
 
-/* No WAL to go by. Page 1 changes with every commit of a rollback mode (but
- * in EXCLUSIVE locking mode): as we know it, nothing happened. */
-static int check_page_one(struct database *database)
+/*
+ * No WAL to go by. Page 1 changes with every commit of a rollback mode (but
+ * in EXCLUSIVE locking mode): as we know it, nothing happened. In WAL mode it
+ * says nothing: an empty WAL is one whose content we captured, but one that
+ * is gone was copied back by somebody else, with what he wrote.
+ */
+static int check_page_one(struct database *database, bool wal_missing)
 {
     uint32_t page_bytes = database->view.page_bytes;
+    struct page_header header = {0};
     uint8_t *page = NULL;
     ssize_t n = 0;
     int rc;
@@ -236,6 +243,8 @@ static int check_page_one(struct database *database)
         return rc;
     n = os_pread(&database->main_file, page, page_bytes, 0, SITE_RECOVER_READ);
     if (n != (ssize_t)page_bytes ||
+        page_header_decode(page, (size_t)n, &header) < 0 ||
+        (header.wal && wal_missing) ||
         page_hash(1, page, page_bytes) != hashes_get(&database->hashes, 1))
         database->needs_reread = true;
     os_free(&page);
@@ -251,7 +260,7 @@ int recover_wal(struct database *database)
     int rc = walk_open(&walk);
 
     if (rc == 0 && !walk.valid) {
-        rc = check_page_one(database);
+        rc = check_page_one(database, walk.missing);
     } else if (rc == 0 && !walk_place(&walk, last)) {
         database->needs_reread = true;
     } else if (rc == 0) {
@@ -265,6 +274,7 @@ int recover_wal(struct database *database)
     free(walk.newest);
     if (rc == 0 && database->needs_reread)
         notes_event(database, DATABASE_EVENT_RECOVERED,
-                    "log and WAL do not fit together; re-reading");
+                    "the log does not explain what is in the files; "
+                    "re-reading");
     return rc;
 }
