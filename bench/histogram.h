@@ -13,7 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
-#define HISTOGRAM_PARTS_LOG2 6u
+#define HISTOGRAM_PARTS_LOG2 9u
 #define HISTOGRAM_PARTS (1u << HISTOGRAM_PARTS_LOG2)
 #define HISTOGRAM_POWERS 40u /* beyond 2^40 ns, 18 minutes, all is one */
 #define HISTOGRAM_BUCKETS (HISTOGRAM_POWERS * HISTOGRAM_PARTS)

@@ -13,8 +13,10 @@
  * until the kernel says that the -wal beside the database was written
  * (inotify, as any program can), then queries again and again for LOOK_NS,
  * and then every PAUSE_NS for a while: the write comes a moment before the
- * commit is published, and a fsync may lie between. A row's time is taken
- * when sqlite3_step() has returned it.
+ * commit is published, and a fsync may lie between. It yields after each
+ * query: the one who woke it may be about to publish on the very core that
+ * the reader took from him. A row's time is taken when sqlite3_step() has
+ * returned it.
  *
  * Two lags of each row: since it was due (nothing is hidden: a late writer
  * counts), and since its COMMIT returned to the writer.
@@ -25,6 +27,7 @@
 #include "base/clock.h"
 
 #include <poll.h>
+#include <sched.h>
 #include <sys/inotify.h>
 #include <unistd.h>
 
@@ -121,6 +124,8 @@ static void watcher_look(struct watcher *watcher)
             return;
         if (clock_now_ns() > began_ns + LOOK_NS)
             watcher_sleep(watcher, PAUSE_NS);
+        else
+            sched_yield(); /* to the writer that woke us, on this core */
     }
 }
 
