@@ -16,6 +16,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/inotify.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PATH_BYTES (4096 + DATABASE_NAME_MAX + 16)
@@ -125,6 +126,38 @@ void attach_close(struct database *database, bool checkpoint)
     os_close(&database->shm_file);
     os_close(&database->wal_file);
     os_close(&database->main_file);
+}
+
+/* Is the open file the one of that name below data? */
+static bool is_named(const struct database *database,
+                     const struct os_file *file, const char *backing)
+{
+    struct stat open_file, named;
+
+    return file->open && fstat(file->fd, &open_file) == 0 &&
+           fstatat(database->catalog->config.data_fd, backing, &named,
+                   AT_SYMLINK_NOFOLLOW) == 0 &&
+           open_file.st_ino == named.st_ino;
+}
+
+void attach_remove_companions(struct database *database)
+{
+    static const char *const suffixes[] = {"-wal", "-shm"};
+    const struct os_file *files[] = {&database->wal_file, &database->shm_file};
+    char path[PATH_BYTES], backing[DATABASE_NAME_MAX + 32];
+    struct stat status;
+
+    ASSERT_ON_WORKER();
+    if (fstatat(database->catalog->config.data_fd, database->backing, &status,
+                AT_SYMLINK_NOFOLLOW) == 0)
+        return; /* a new database has the name, and perhaps the companions */
+    for (size_t i = 0; i < ARRAY_LENGTH(suffixes); i++) {
+        snprintf(backing, sizeof backing, "%s%s", database->backing,
+                 suffixes[i]);
+        mount_path(database, suffixes[i], path);
+        if (is_named(database, files[i], backing))
+            (void)os_unlink(AT_FDCWD, path, SITE_ATTACH_REMOVE);
+    }
 }
 
 int attach_watch(struct database *database, bool wal)

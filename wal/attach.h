@@ -27,6 +27,10 @@ int attach_open(struct database *database);
  */
 void attach_close(struct database *database, bool checkpoint);
 
+/* The main file was removed: -wal and -shm, which SQLite would have deleted
+ * had we not kept them, go as well. Not when they are another file's by now. */
+void attach_remove_companions(struct database *database);
+
 /* Begins or ends watching the main file (rollback modes) or the WAL. */
 int attach_watch(struct database *database, bool wal);
 void attach_unwatch(struct database *database);

@@ -566,6 +566,7 @@ void primary_drop(struct database *database)
     struct blob *blob = NULL;
     int rc;
 
+    attach_remove_companions(database);
     attach_close(database, false);
     rc = record_encode(&header, NULL, NULL, 0, &blob);
     if (rc == 0)
