@@ -266,7 +266,7 @@ int mount_open(struct mount **ret_mount, const struct mount_config *config,
     struct mount *mount = calloc(1, sizeof *mount);
     int rc;
 
-    ASSERT(config->mount_path != NULL && config->catalog != NULL);
+    ASSERT(config->mount_path != NULL);
     if (mount == NULL) {
         snprintf(error_text, MOUNT_ERROR_BYTES, "mount: out of memory");
         return -ENOMEM;
@@ -280,6 +280,12 @@ int mount_open(struct mount **ret_mount, const struct mount_config *config,
     else
         *ret_mount = mount;
     return rc;
+}
+
+void mount_set_catalog(struct mount *mount, struct catalog *catalog)
+{
+    ASSERT(mount->config.catalog == NULL);
+    mount->config.catalog = catalog;
 }
 
 bool mount_is_passthrough(const struct mount *mount)
@@ -296,6 +302,7 @@ const char *mount_mode_reason(const struct mount *mount)
 
 int mount_start(struct mount *mount)
 {
+    ASSERT(mount->config.catalog != NULL);
     return serve_start(&mount->serve, mount->session);
 }
 

@@ -8,9 +8,11 @@
  * allow it (passthrough), else they go through its workers (classic). Which
  * of the two is decided in mount_open() and never changes.
  *
- * Order of life, because the engine opens files through the mount:
+ * Order of life: mounted before the engine recovers, so that programs wait
+ * instead of finding the bare directory; answering before it starts, because
+ * it opens files through the mount:
  *
- *   catalog_open  mount_open  mount_start  catalog_start
+ *   mount_open  catalog_open  mount_set_catalog  mount_start  catalog_start
  *   catalog_stop  mount_stop  mount_close  catalog_close
  *
  * All functions belong to the main thread unless said otherwise.
@@ -75,7 +77,7 @@ struct mount_hooks {
 struct mount_config {
     const char *mount_path; /* an empty directory; borrowed */
     int files_fd;           /* data/files, a directory; borrowed */
-    struct catalog *catalog;
+    struct catalog *catalog; /* or mount_set_catalog() later */
     enum mount_mode mode;
     bool allow_other;
     uint32_t uid, gid; /* shown and given instead; MOUNT_KEEP_OWNER: none */
@@ -100,6 +102,9 @@ bool mount_is_passthrough(const struct mount *mount);
 
 /* Why it is the mode it is, for people; lives as long as the mount. */
 const char *mount_mode_reason(const struct mount *mount);
+
+/* Once, before mount_start(). */
+void mount_set_catalog(struct mount *mount, struct catalog *catalog);
 
 /* Starts the FUSE workers. */
 int mount_start(struct mount *mount);

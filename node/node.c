@@ -2,8 +2,9 @@
 /*
  * node/node.c - see node.h: the order of life.
  *
- *   lock data -> catalog_open (recovery) -> mount -> workers -> connections
- *   -> control socket -> ready ... signal -> waits end -> connections close
+ *   lock data -> mount (calls wait) -> recovery -> mount answers -> workers
+ *   -> connections -> control socket -> ready
+ *   signal -> waits end -> connections close
  *   -> catalog_stop (the mount still answers the anchors) -> unmount -> unlock
  *
  * Main thread = loop thread. What fails on the way up takes the same way down.
@@ -12,7 +13,6 @@
 
 #include "base/lockfile.h"
 #include "base/thread.h"
-#include "fuse/mountpoint.h"
 #include "node/events.h"
 #include "node/node_state.h"
 #include "node/version.h"
@@ -165,18 +165,6 @@ static int engine_open(struct node *node)
     return rc;
 }
 
-/* The mount of a daemon that died holds the files open, as orphans would: it
- * goes before the engine looks at them. */
-static int mountpoint_clear(struct node *node)
-{
-    char text[MOUNT_ERROR_BYTES];
-    int rc = mountpoint_prepare(node->config->mount, text);
-
-    if (rc < 0)
-        log_error("node.mount", "reason=%s", logger_quote(text));
-    return rc;
-}
-
 static bool allows_other(const struct config *config)
 {
     if (config->fuse.allow_other == CONFIG_AUTO)
@@ -195,7 +183,6 @@ static int mount_up(struct node *node)
     char text[MOUNT_ERROR_BYTES];
     struct mount_config mount = {
         .mount_path = config->mount,
-        .catalog = node->catalog,
         .mode = modes[config->fuse.mode],
         .allow_other = allows_other(config),
         .uid = config->fuse.uid < 0 ? MOUNT_KEEP_OWNER
@@ -203,19 +190,31 @@ static int mount_up(struct node *node)
         .gid = config->fuse.gid < 0 ? MOUNT_KEEP_OWNER
                                     : (uint32_t)config->fuse.gid,
     };
-    int rc = os_open(&node->files, node->data.fd, "files",
-                     O_RDONLY | O_DIRECTORY, 0, SITE_NODE_DATA);
+    int rc = os_mkdir(node->data.fd, "files", 0755, SITE_NODE_DATA);
 
-    if (rc < 0)
+    if (rc == 0)
+        rc = os_open(&node->files, node->data.fd, "files",
+                     O_RDONLY | O_DIRECTORY, 0, SITE_NODE_DATA);
+    if (rc < 0) {
+        log_error("node.data", "reason=%s", logger_quote(site_failure()));
         return rc;
+    }
     mount.files_fd = node->files.fd;
     node_mount_hooks(node, &mount.hooks);
     rc = mount_open(&node->mount, &mount, text);
-    if (rc < 0) {
+    if (rc < 0)
         log_error("node.mount", "reason=%s", logger_quote(text));
-        return rc;
-    }
+    return rc;
+}
+
+/* From here on the mount answers. */
+static int mount_serve(struct node *node)
+{
+    int rc;
+
+    mount_set_catalog(node->mount, node->catalog);
     rc = mount_start(node->mount);
+    node->serving = rc == 0;
     if (rc == 0)
         rc = catalog_start(node->catalog, mount_is_passthrough(node->mount));
     if (rc < 0)
@@ -303,8 +302,10 @@ static int node_up(struct node *node)
     rc = uv_async_init(&node->loop, &node->async, on_async);
     if (rc == 0)
         rc = signals_open(node);
+    /* Before recovery: a program that tries again and again must never find
+     * the bare directory and make its database there. Its calls wait. */
     if (rc == 0)
-        rc = mountpoint_clear(node);
+        rc = mount_up(node);
     if (rc == 0)
         rc = engine_open(node);
     if (rc < 0)
@@ -312,7 +313,7 @@ static int node_up(struct node *node)
     waits_open(&node->waits, &node->loop, node->catalog);
     rc = doorway_open(&node->doorway, &node->loop, &node->waits);
     if (rc == 0)
-        rc = mount_up(node);
+        rc = mount_serve(node);
     if (rc == 0)
         rc = node_links_open(node);
     if (rc == 0)
@@ -347,7 +348,7 @@ static void node_down(struct node *node)
     if (node->catalog != NULL)
         catalog_stop(node->catalog);
     if (node->mount != NULL) {
-        if (mount_stop(node->mount) == -EBUSY)
+        if (node->serving && mount_stop(node->mount) == -EBUSY)
             log_warn("node.unmount", "reason=%s",
                      logger_quote("programs still have files open in the "
                                   "mount; they get errors from now on"));
