@@ -26,8 +26,11 @@ def hold_on(control, path, seed, acknowledged):
             name = "%s-%d" % (uuid.UUID(int=rng.getrandbits(128)), os.getpid())
             try:
                 if connection is None:
-                    connection = sqlite3.connect(path, timeout=2,
-                                                 isolation_level=None)
+                    # mode=rw: for some microseconds, while a dead mount is
+                    # changed for a new one, the bare directory shows.
+                    connection = sqlite3.connect(
+                        "file:%s?mode=rw" % path, timeout=2, uri=True,
+                        isolation_level=None)
                     connection.execute("PRAGMA synchronous=FULL")
                 with sql.transaction(connection):
                     n = chain.extend(connection, rng, name)
