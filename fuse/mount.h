@@ -75,8 +75,8 @@ struct mount_hooks {
 };
 
 struct mount_config {
-    const char *mount_path; /* an empty directory; borrowed */
-    int files_fd;           /* data/files, a directory; borrowed */
+    const char *mount_path;  /* an empty directory; borrowed */
+    int files_fd;            /* data/files, a directory; borrowed */
     struct catalog *catalog; /* or mount_set_catalog() later */
     enum mount_mode mode;
     bool allow_other;
