@@ -324,6 +324,16 @@ int virtual_wait(struct mount *mount, struct inode *inode,
     return 0;
 }
 
+bool virtual_is_permanent(struct mount *mount, struct inode *inode)
+{
+    char path[DATABASE_NAME_MAX];
+
+    return is_directory(inode->identity.virtual) &&
+           inode_path(&mount->table, inode, path, sizeof path) == 0 &&
+           (strcmp(path, HOME_NAME) == 0 || strcmp(path, TOKENS_PATH) == 0 ||
+            strcmp(path, WAITS_PATH) == 0);
+}
+
 int virtual_stat(struct mount *mount, struct inode *inode,
                  struct stat *ret_status)
 {

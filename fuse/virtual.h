@@ -46,6 +46,10 @@ int virtual_find(struct mount *mount, struct inode *parent, const char *name);
 bool virtual_is_reserved(struct mount *mount, struct inode *parent,
                          const char *name);
 
+/* True of .tidemark, and of token/ and wait/ in it: they are always there, and
+ * nothing about them changes. The kernel need not ask again. */
+bool virtual_is_permanent(struct mount *mount, struct inode *inode);
+
 int virtual_stat(struct mount *mount, struct inode *inode,
                  struct stat *ret_status);
 
