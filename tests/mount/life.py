@@ -53,6 +53,7 @@ def what_changed_in_the_files_meanwhile_is_one_commit(stage):
         add(nodes.primary.file(mode + ".db"))
     make(nodes.primary.file("new.db"))
     nodes.primary.start()
+    facts(nodes.primary.path("new.db"))  # a new one is found when it is opened
     for name, rows in (("wal.db", 51), ("delete.db", 51), ("new.db", 50)):
         expect_eq((name, nodes.compare(name)["table t"][0]), (name, rows))
 
