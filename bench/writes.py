@@ -1,5 +1,6 @@
 """bench/writes.py - transactions per second through the mount, against the
 same program on the same disk without it."""
+import contextlib
 import os
 import time
 
@@ -38,10 +39,17 @@ class Side:
             bench.caught_up(self.nodes.primary, replica, name)
             self.drains.append(time.monotonic() - began)
             self.compare(path, replica.path(name))
-        for suffix in ("", "-wal", "-shm"):
-            if os.path.exists(path + suffix):
-                os.unlink(path + suffix)
+        self.remove(path)
         return found["transactions"] / found["seconds"]
+
+    @staticmethod
+    def remove(path):
+        """With the database gone the node removes what belongs to it, too:
+        who comes second finds nothing, at any moment."""
+        os.unlink(path)
+        for suffix in ("-wal", "-shm"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(path + suffix)
 
     def measured(self, sync, rows):
         return self.place.quiet.measured(lambda: self.measure(sync, rows))
