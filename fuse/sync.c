@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * fuse/sync.c - see sync.h. A parked FSYNC is a struct sync until the engine,
- * which then has synced the file itself, answers from a thread of its own.
+ * fuse/sync.c - see sync.h. A parked FSYNC is a struct sync with two halves
+ * that go on side by side: the engine captures and makes its log durable on a
+ * thread of its own, this one lets the disk have the file. The half that ends
+ * last replies.
  */
 #include "fuse/sync.h"
 
@@ -15,6 +17,8 @@ struct sync {
     struct mount *mount;
     fuse_req_t req;
     struct database *database; /* a reference */
+    atomic_int halves;         /* not done yet */
+    atomic_int rc;             /* of the half that failed, 0: none */
 };
 
 static void sync_reply(fuse_req_t req, int rc)
@@ -24,14 +28,22 @@ static void sync_reply(fuse_req_t req, int rc)
     reply_result(req, rc);
 }
 
-static void sync_on_done(struct parked *parked, int rc)
+/* The last one sees what both left: each writes rc before it counts down. */
+static void sync_half(struct sync *sync, int rc)
 {
-    struct sync *sync = CONTAINER_OF(parked, struct sync, parked);
-
+    if (rc < 0)
+        atomic_store(&sync->rc, rc);
+    if (atomic_fetch_sub(&sync->halves, 1) > 1)
+        return;
     atomic_fetch_sub(&sync->mount->parked, 1);
-    sync_reply(sync->req, rc);
+    sync_reply(sync->req, atomic_load(&sync->rc));
     database_unref(sync->database);
     free(sync);
+}
+
+static void sync_on_done(struct parked *parked, int rc)
+{
+    sync_half(CONTAINER_OF(parked, struct sync, parked), rc);
 }
 
 static int sync_file(const struct inode *inode, int datasync)
@@ -41,7 +53,7 @@ static int sync_file(const struct inode *inode, int datasync)
     return os_fsync(&inode->file, SITE_SYNC_FILE);
 }
 
-/* The engine decides; the request is answered here or by sync_on_done(). */
+/* The engine decides; the request is answered here or by sync_half(). */
 static void sync_database(fuse_req_t req, struct inode *inode, int datasync,
                           struct database *database, enum database_file kind)
 {
@@ -59,11 +71,14 @@ static void sync_database(fuse_req_t req, struct inode *inode, int datasync,
         .mount = mount,
         .req = req,
         .database = database,
+        .halves = 2,
     };
     atomic_fetch_add(&mount->parked, 1);
     rc = database_on_fsync(database, kind, request_is_own(req), &sync->parked);
-    if (rc == DATABASE_PARKED)
-        return; /* sync may be gone already */
+    if (rc == DATABASE_PARKED) {
+        sync_half(sync, sync_file(inode, datasync)); /* gone with the last */
+        return;
+    }
     atomic_fetch_sub(&mount->parked, 1);
     free(sync);
     if (rc == 0)

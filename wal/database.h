@@ -223,7 +223,8 @@ void catalog_on_release(struct catalog *catalog, const char *name,
 
 /*
  * FSYNC arrived. 0: fdatasync the backing file, reply, then call
- * database_on_synced(). DATABASE_PARKED: the engine syncs and answers.
+ * database_on_synced(). DATABASE_PARKED: fdatasync it as well, at once: the
+ * reply is due when that is done and on_done was called, in either order.
  * A replica's FSYNC(-wal) makes the log durable in here, on this thread.
  */
 int database_on_fsync(struct database *database, enum database_file kind,

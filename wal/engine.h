@@ -103,7 +103,11 @@ struct capture {
     uint32_t look_frame;    /* second look: next frame not looked at */
     uint64_t look_until_ns; /* second look: backing off until */
     uint64_t look_pause_ns;
-    uint8_t *buffer; /* frames of one batch, reused */
+    bool paced;          /* looks at intervals, no events; see pace.h */
+    unsigned rare_looks; /* of those, in a row, that found little */
+    uint64_t pace_ns;    /* the next is due */
+    bool had_gap;        /* since it was attached */
+    uint8_t *buffer;     /* frames of one batch, reused */
     size_t buffer_bytes;
     uint64_t *keys; /* pgno << 32 | frame, of one batch, reused */
     size_t keys_count;

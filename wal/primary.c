@@ -17,6 +17,7 @@
 #include "wal/capture.h"
 #include "wal/catalog.h"
 #include "wal/notes.h"
+#include "wal/pace.h"
 #include "wal/recover.h"
 #include "wal/recover_wal.h"
 #include "wal/reread.h"
@@ -50,6 +51,7 @@ static void gap_found(struct database *database)
     database->view.gaps++;
     pthread_mutex_unlock(&database->lock);
     database->needs_reread = true;
+    database->capture.had_gap = true;
     notes_event(database, DATABASE_EVENT_GAP,
                 "commits were overwritten before they were seen "
                 "(synchronous=OFF?); re-reading by page hash");
@@ -290,13 +292,19 @@ static void second_look(struct database *database)
 
 static void attached_step(struct database *database, bool modified, bool synced)
 {
+    txid_t before = database->view.position.txid;
+    bool again;
     int rc = 0;
 
     if (database->needs_reread || capture_has_news(database))
         rc = pass(database);
     if (rc == -EAGAIN)
         worker_at(database, clock_now_ns() + LOOK_FIRST_NS);
-    if (rc >= 0 && (modified || synced || database->capture.look_until_ns != 0))
+    again = pace_step(database, database->view.position.txid - before);
+    if (again && rc >= 0 && capture_has_news(database))
+        rc = pass(database);
+    if (rc >= 0 && !database->capture.paced &&
+        (again || modified || synced || database->capture.look_until_ns != 0))
         second_look(database);
     hashes_save_if_due(database, false);
 }
@@ -386,7 +394,7 @@ static void parked_open(struct database *database, struct parked *parked)
 }
 
 /* Everything published before the FSYNC came is captured: make the log
- * durable, then the WAL, then answer. */
+ * durable, then answer. The WAL is synced meanwhile by who asks. */
 static void parked_fsync_wal(struct database *database, struct parked *parked)
 {
     bool captured = is_attached(database) && !database->needs_reread &&
@@ -396,8 +404,7 @@ static void parked_fsync_wal(struct database *database, struct parked *parked)
     if (captured)
         rc = log_sync(database->log);
     if (captured && rc == 0) {
-        rc = os_fdatasync(&database->wal_file, SITE_GATE_SYNC);
-        parked->on_done(parked, rc < 0 ? -EIO : 0);
+        parked->on_done(parked, 0);
         return;
     }
     if (!has_waited(parked, GATE_NS)) {
@@ -411,11 +418,8 @@ static void parked_fsync_wal(struct database *database, struct parked *parked)
                 "gate: a checkpoint was postponed, its frames are not "
                 "captured yet");
     /* It may be a commit's own FSYNC, which must not fail for this. */
-    if (is_attached(database) && capture_is_pending(database))
-        rc = os_fdatasync(&database->wal_file, SITE_GATE_SYNC);
-    else
-        rc = -EIO;
-    parked->on_done(parked, rc < 0 ? -EIO : 0);
+    rc = is_attached(database) && capture_is_pending(database) ? 0 : -EIO;
+    parked->on_done(parked, rc);
 }
 
 static void parked_fsync_main(struct database *database, struct parked *parked)
@@ -424,8 +428,6 @@ static void parked_fsync_main(struct database *database, struct parked *parked)
 
     if (rc == 0)
         rc = rollback_prepare(database);
-    if (rc == 0)
-        rc = os_fdatasync(&database->main_file, SITE_ROLLBACK_SYNC);
     if (rc < 0)
         notes_fails(database);
     else
