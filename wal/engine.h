@@ -201,7 +201,8 @@ struct database {
     struct list waiting; /* parked requests that cannot be answered yet */
     bool needs_reread;
     bool told_no_journal; /* said once */
-    bool closing;         /* replica: detach when the checkpoint is done */
+    bool closing;         /* the node stops: nothing is opened any more. A
+                             replica detaches when its checkpoint is done */
     bool stopped;
     bool failing;                      /* the last try failed; told once */
     struct meta_fingerprint explained; /* rollback mode: as last captured */

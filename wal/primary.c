@@ -154,6 +154,8 @@ int primary_ready(struct database *database)
 
     if (is_attached(database))
         return 0;
+    if (database->closing)
+        return -ECANCELED;
     rc = attach_main(database);
     if (rc < 0)
         return rc;
@@ -348,7 +350,7 @@ static void held_back_check(struct database *database)
 
 void primary_step(struct database *database, bool modified, bool synced)
 {
-    if (database->view.state == DATABASE_DROPPED)
+    if (database->view.state == DATABASE_DROPPED || database->closing)
         return;
     if (database->view.state == DATABASE_HELD_BACK) {
         held_back_check(database);
@@ -526,6 +528,7 @@ void primary_note(struct database *database, struct note *note)
             primary_detach(database);
         break;
     case NOTE_STOP:
+        database->closing = true;
         primary_detach(database);
         break;
     case NOTE_EXPLAINED:
