@@ -255,6 +255,16 @@ struct database *catalog_find_lineage(struct catalog *catalog,
     return found;
 }
 
+static bool is_dropped(struct database *database)
+{
+    bool dropped;
+
+    pthread_mutex_lock(&database->lock);
+    dropped = database->view.state == DATABASE_DROPPED;
+    pthread_mutex_unlock(&database->lock);
+    return dropped;
+}
+
 void catalog_each(struct catalog *catalog,
                   void (*visit)(void *context, struct database *database),
                   void *context)
@@ -266,7 +276,7 @@ void catalog_each(struct catalog *catalog,
     {
         struct database *database = LIST_ENTRY(link, struct database, link);
 
-        if (database->view.state != DATABASE_DROPPED)
+        if (!is_dropped(database))
             visit(context, database);
     }
     pthread_mutex_unlock(&catalog->lock);
