@@ -395,17 +395,30 @@ struct renaming {
     unsigned flags;
 };
 
-/* The kernel lets only one rename at a time span two directories, and nobody
- * else takes two of these locks: the order does not matter. */
+/* Two renames may meet the same two directories in opposite directions. */
+static void folders_lock(struct inode *one, struct inode *other)
+{
+    struct inode *first = (uintptr_t)one < (uintptr_t)other ? one : other;
+
+    pthread_mutex_lock(&first->lock);
+    if (one != other)
+        pthread_mutex_lock(first == one ? &other->lock : &one->lock);
+}
+
+static void folders_unlock(struct inode *one, struct inode *other)
+{
+    pthread_mutex_unlock(&one->lock);
+    if (one != other)
+        pthread_mutex_unlock(&other->lock);
+}
+
 static int rename_names(struct mount *mount, const struct renaming *renaming)
 {
     struct inode *from_parent = renaming->from_parent;
     struct inode *to_parent = renaming->to_parent;
     int rc = site_fault(SITE_ENTRY_RENAME);
 
-    pthread_mutex_lock(&from_parent->lock);
-    if (to_parent != from_parent)
-        pthread_mutex_lock(&to_parent->lock);
+    folders_lock(from_parent, to_parent);
     if (rc == 0 &&
         renameat2(from_parent->directory.fd, renaming->from,
                   to_parent->directory.fd, renaming->to, renaming->flags) < 0)
@@ -413,9 +426,7 @@ static int rename_names(struct mount *mount, const struct renaming *renaming)
     if (rc == 0)
         inode_renamed(&mount->table, from_parent, renaming->from, to_parent,
                       renaming->to);
-    if (to_parent != from_parent)
-        pthread_mutex_unlock(&to_parent->lock);
-    pthread_mutex_unlock(&from_parent->lock);
+    folders_unlock(from_parent, to_parent);
     return rc == 0 ? 0 : site_fail(SITE_ENTRY_RENAME, renaming->to, rc);
 }
 
