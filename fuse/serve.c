@@ -118,7 +118,9 @@ static int start_one(struct serve *serve)
     return rc;
 }
 
-#if defined(__SANITIZE_THREAD__)
+/* ---- under a sanitizer --------------------------------------------------- */
+
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
 static atomic_ullong order;
 
 static ssize_t order_read(int fd, void *bytes, size_t size, void *userdata)
@@ -133,9 +135,24 @@ static ssize_t order_read(int fd, void *bytes, size_t size, void *userdata)
 static ssize_t order_writev(int fd, struct iovec *parts, int count,
                             void *userdata)
 {
+    size_t size = 0, at = 0;
+    char *copy;
+    ssize_t n;
+    int error;
+
     (void)userdata;
+    for (int i = 0; i < count; i++)
+        size += parts[i].iov_len;
+    copy = malloc(size);
+    ASSERT(copy != NULL);
+    for (int i = 0; i < count; at += parts[i++].iov_len)
+        memcpy(copy + at, parts[i].iov_base, parts[i].iov_len);
     atomic_fetch_add_explicit(&order, 1, memory_order_release);
-    return writev(fd, parts, count);
+    n = write(fd, copy, size);
+    error = errno;
+    free(copy);
+    errno = error;
+    return n;
 }
 
 void serve_order(struct fuse_session *session)
@@ -154,6 +171,8 @@ void serve_order(struct fuse_session *session)
     (void)session;
 }
 #endif
+
+/* ---- starting and stopping ----------------------------------------------- */
 
 int serve_one(struct fuse_session *session)
 {

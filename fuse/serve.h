@@ -29,9 +29,12 @@ struct serve {
 };
 
 /*
- * For ThreadSanitizer, which does not see that a request which follows a
- * reply comes after it: the order is made in the kernel. In other builds it
- * does nothing. After the mount, before the first request.
+ * For sanitizers, which do not see that a request which follows a reply comes
+ * after it: the order is made in the kernel. ThreadSanitizer is told of it.
+ * Replies are copied first: what is written is looked at when writev() has
+ * returned, and by then the application has its answer and may have closed
+ * the file whose text that was. In other builds it does nothing. After the
+ * mount, before the first request.
  */
 void serve_order(struct fuse_session *session);
 
