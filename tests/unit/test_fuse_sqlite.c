@@ -130,6 +130,8 @@ IN_BOTH_MODES(an_open_file_that_becomes_a_database_is_announced_late, NULL)
     EXPECT_GT(atomic_load(&now.catalog.late_opens), 0);
     database = catalog_find(&now.catalog, "new.db");
     EXPECT_TRUE(database != NULL);
-    EXPECT_EQ(atomic_load(&database->opens), 0);
+    /* The kernel tells of a close when the program may have ended. */
+    while (atomic_load(&database->opens) != 0)
+        usleep(1000);
     database_unref(database);
 }
