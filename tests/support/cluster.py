@@ -39,9 +39,11 @@ def free_ports(count):
 
 def tidemark(*arguments, timeout=30, binary=None):
     """One command; the finished process with its output as text."""
-    return subprocess.run([binary or program(), *arguments], text=True,
+    done = subprocess.run([binary or program(), *arguments], text=True,
                           stdin=subprocess.DEVNULL, capture_output=True,
                           timeout=timeout, check=False)
+    runner.expect_no_report("tidemark %s" % " ".join(arguments), done.stderr)
+    return done
 
 
 class Node:

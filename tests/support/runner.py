@@ -9,7 +9,11 @@ process group, takes its mounts away and removes its folder.
 
 SEED=n repeats a run, V=1 shows what passing tests printed, LONG=1 asks for
 the whole of what is otherwise a sample, MODES=classic runs one mode alone,
-KEEP=1 leaves the folders of failed tests.
+MODES=one each test in one mode, drawn from the seed, KEEP=1 leaves the
+folders of failed tests.
+
+A program built with sanitizers (make MODE=asan mount) fails the test whose
+daemon or command reported something, leaks at its end included.
 """
 import ctypes
 import faulthandler
@@ -25,6 +29,11 @@ import time
 import traceback
 
 MODES = ("passthrough", "classic")
+# What a sanitizer says first; whatever it was, the test has failed.
+REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer",
+           ": runtime error: ", "WARNING: ThreadSanitizer",
+           "ERROR: ThreadSanitizer", "FATAL: ThreadSanitizer")
+REPORT_LINES = 80
 LONG = os.environ.get("LONG", "0") != "0"
 VERBOSE = os.environ.get("V", "0") != "0"
 TESTS = []
@@ -90,6 +99,21 @@ def die_with_parent(parent):
         os._exit(1)
 
 
+def report_in(text):
+    """What a sanitizer wrote into text, from its first line on; "" if none."""
+    found = [text.find(words) for words in REPORTS if words in text]
+    if not found:
+        return ""
+    start = text.rfind("\n", 0, min(found)) + 1
+    return "\n".join(text[start:].splitlines()[:REPORT_LINES])
+
+
+def expect_no_report(who, text):
+    report = report_in(text)
+    expect(not report, "a sanitizer found something in %s:\n%s"
+           % (who, report))
+
+
 class Stage:
     """What one test has."""
 
@@ -120,6 +144,8 @@ def perform(function, stage, seconds):
         function(stage)
         for closer in reversed(stage.closers):
             closer()
+        for name, text in logs_below(stage.folder):
+            expect_no_report(name, text)
         return 0
     except Skip as reason:
         print("skipped: %s" % reason)
@@ -186,15 +212,24 @@ def clean(pid, folder, keep):
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def logs_below(folder, lines=60):
-    """The ends of all files called log, for the report of a failure."""
+def logs_below(folder):
+    """All files called log: whose it is and its text."""
     for name in sorted(os.listdir(folder)):
         path = os.path.join(folder, name, "log")
         if os.path.isfile(path):
             with open(path, encoding="utf-8", errors="replace") as file:
-                text = file.read().splitlines()[-lines:]
-            yield "---- log of %s" % name
-            yield from text
+                yield name, file.read()
+
+
+def log_ends(folder, lines=60):
+    """The ends of all logs, for the report of a failure."""
+    for name, text in logs_below(folder):
+        yield "---- log of %s" % name
+        report = report_in(text)
+        if report:
+            text = text[:text.index(report)]
+        yield from text.splitlines()[-lines:]
+        yield from report.splitlines()
 
 
 # ---- the run ----------------------------------------------------------------
@@ -239,7 +274,7 @@ class Run:
             if len(lines) > 400:
                 lines = lines[:120] + ["..."] + lines[-280:]
             if late or code not in (0, 77):
-                lines += logs_below(one["folder"])
+                lines += log_ends(one["folder"])
             print("".join("    | %s\n" % line for line in lines), end="")
         sys.stdout.flush()
         return late or code not in (0, 77)
@@ -310,13 +345,25 @@ def on_signal(number, _frame):
 
 def pick_modes(why_not):
     """The modes of this run; why_not tells of a mode that does not work."""
-    modes = os.environ.get("MODES", ",".join(MODES)).split(",")
+    asked = os.environ.get("MODES", ",".join(MODES))
+    modes = list(MODES) if asked == "one" else asked.split(",")
     for mode in list(modes):
         reason = why_not(mode)
         if reason:
             print("  NOTE   no test runs in mode %s here: %s" % (mode, reason))
             modes.remove(mode)
     return modes
+
+
+def pick_tests(modes, words, seed):
+    tests = [t for t in TESTS if t[1] in modes and
+             (not words or any(w in t[0].__name__ for w in words))]
+    if os.environ.get("MODES") != "one":
+        return tests
+    rng, kept = random.Random(seed), []
+    for function in dict.fromkeys(t[0] for t in tests):
+        kept.append(rng.choice([t for t in tests if t[0] is function]))
+    return kept
 
 
 def main(script, jobs=1, why_not=lambda mode: ""):
@@ -327,10 +374,8 @@ def main(script, jobs=1, why_not=lambda mode: ""):
     words = sys.argv[1:]
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
-    modes = pick_modes(why_not)
-    tests = [t for t in TESTS if t[1] in modes and
-             (not words or any(w in t[0].__name__ for w in words))]
     run = Run(pick_seed(), int(os.environ.get("JOBS", jobs)))
+    tests = pick_tests(pick_modes(why_not), words, run.seed)
     print("seed %d" % run.seed, flush=True)
     try:
         run.all(tests)
