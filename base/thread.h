@@ -41,6 +41,16 @@ bool thread_is_ours(pid_t tid);
 /* Starts a thread; 0 or -errno. It must call thread_register() itself. */
 int thread_start(pthread_t *ret_thread, void *(*run)(void *), void *argument);
 
+/* In a loop that waits for another thread's store: leave it the core. */
+static inline void thread_relax(void)
+{
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+    __asm__ volatile("yield");
+#endif
+}
+
 #define ASSERT_ON_LOOP() ASSERT(thread_role() == THREAD_LOOP)
 #define ASSERT_ON_FUSE() ASSERT(thread_role() == THREAD_FUSE)
 #define ASSERT_ON_WORKER() ASSERT(thread_role() == THREAD_WORKER)

@@ -103,6 +103,7 @@ struct capture {
     uint32_t look_frame;    /* second look: next frame not looked at */
     uint64_t look_until_ns; /* second look: backing off until */
     uint64_t look_pause_ns;
+    unsigned spin_skip;  /* writes not worth spinning for, see pace.c */
     bool paced;          /* looks at intervals, no events; see pace.h */
     unsigned rare_looks; /* of those, in a row, that found little */
     uint64_t pace_ns;    /* the next is due */

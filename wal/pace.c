@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "wal/attach.h"
+#include "wal/capture.h"
 #include "wal/notes.h"
 #include "wal/worker.h"
 
@@ -17,6 +18,11 @@
 #define PACE_NS (200 * NS_PER_US) /* between two looks */
 #define PACE_FEW 2                /* fewer per look are rare */
 #define PACE_RARE 10              /* so many such looks: back to events */
+#define SPIN_NS (40 * NS_PER_US)  /* second look, without sleeping */
+#define SPIN_SKIP 7 /* writes not worth a spin after one that was in vain */
+#define LOOK_FIRST_NS (50 * NS_PER_US) /* second look, then doubling ... */
+#define LOOK_LAST_NS (1 * NS_PER_MS)   /* ... up to this pause, */
+#define LOOK_GIVE_UP_NS (2 * NS_PER_S) /* a dead writer: until next event */
 
 static void paced_begin(struct database *database)
 {
@@ -58,4 +64,76 @@ bool pace_step(struct database *database, uint64_t commits)
     capture->pace_ns = now + PACE_NS;
     worker_at(database, capture->pace_ns);
     return false;
+}
+
+/*
+ * With NORMAL the publish follows the write within microseconds, with FULL
+ * only after the FSYNC: whoever spins on the write then burns a core for
+ * nothing, each time. One in vain says which kind of writer this is.
+ */
+static bool spin_pays(struct capture *capture, bool modified, bool synced)
+{
+    if (synced)
+        return true;
+    if (!modified)
+        return false;
+    if (capture->spin_skip == 0)
+        return true;
+    capture->spin_skip--;
+    return false;
+}
+
+static bool spin(struct database *database)
+{
+    uint64_t until = clock_now_ns() + SPIN_NS;
+
+    do {
+        if (capture_has_news(database))
+            return true;
+        thread_relax();
+    } while (clock_now_ns() < until);
+    return false;
+}
+
+static void look_later(struct database *database)
+{
+    struct capture *capture = &database->capture;
+    uint64_t now = clock_now_ns();
+
+    if (capture->look_until_ns == 0) {
+        capture->look_until_ns = now + LOOK_GIVE_UP_NS;
+        capture->look_pause_ns = LOOK_FIRST_NS;
+    }
+    if (now >= capture->look_until_ns)
+        return;
+    worker_at(database, now + capture->look_pause_ns);
+    capture->look_pause_ns *= 2;
+    if (capture->look_pause_ns > LOOK_LAST_NS)
+        capture->look_pause_ns = LOOK_LAST_NS;
+}
+
+bool pace_look(struct database *database, bool modified, bool synced)
+{
+    struct capture *capture = &database->capture;
+    bool published;
+
+    ASSERT_ON_WORKER();
+    if (capture->paced || (!modified && !synced && capture->look_until_ns == 0))
+        return false;
+    if (!capture_is_pending(database)) {
+        capture->look_until_ns = 0;
+        return false;
+    }
+    if (spin_pays(capture, modified, synced)) {
+        published = spin(database);
+        if (!synced)
+            capture->spin_skip = published ? 0 : SPIN_SKIP;
+    } else {
+        published = capture_has_news(database);
+    }
+    if (published)
+        capture->look_until_ns = 0;
+    else
+        look_later(database);
+    return published;
 }

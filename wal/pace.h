@@ -21,4 +21,13 @@
  * more. */
 bool pace_step(struct database *database, uint64_t commits);
 
+/*
+ * The second look. Publishing a commit raises no event, its write and, with
+ * FULL, its FSYNC come before. So while a whole commit frame lies unpublished
+ * we look again: at once for some microseconds, then at growing intervals.
+ * modified, synced: which event brought us here, none: a timer.
+ * True: it is published now, capture it.
+ */
+bool pace_look(struct database *database, bool modified, bool synced);
+
 #endif

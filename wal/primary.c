@@ -33,10 +33,7 @@
 #define RETRY_FAILED_NS (100 * NS_PER_MS)
 #define GATE_NS (1 * NS_PER_S)         /* a gated FSYNC waits at most */
 #define OPEN_NS (10 * NS_PER_S)        /* a parked OPEN waits at most */
-#define SPIN_NS (40 * NS_PER_US)       /* second look, without sleeping */
-#define LOOK_FIRST_NS (50 * NS_PER_US) /* second look, then doubling ... */
-#define LOOK_LAST_NS (1 * NS_PER_MS)   /* ... up to this pause, */
-#define LOOK_GIVE_UP_NS (2 * NS_PER_S) /* a dead writer: until next event */
+#define RETRY_SOON_NS (50 * NS_PER_US) /* a header just being written */
 #define HASHES_SAVE_BYTES (64u << 20)  /* of log, between two side files */
 
 static bool is_attached(const struct database *database)
@@ -258,40 +255,6 @@ static void idle_check(struct database *database)
     worker_at(database, database->idle_since_ns + IDLE_NS);
 }
 
-/*
- * Something was written and nothing is published: look again for a moment,
- * then at growing intervals, as long as a whole commit lies unpublished.
- */
-static void second_look(struct database *database)
-{
-    struct capture *capture = &database->capture;
-    uint64_t now = clock_now_ns(), until = now + SPIN_NS;
-
-    if (!capture_is_pending(database)) {
-        capture->look_until_ns = 0;
-        return;
-    }
-    while (now < until) {
-        if (capture_has_news(database)) {
-            capture->look_until_ns = 0;
-            (void)pass(database);
-            return;
-        }
-        __builtin_ia32_pause();
-        now = clock_now_ns();
-    }
-    if (capture->look_until_ns == 0) {
-        capture->look_until_ns = now + LOOK_GIVE_UP_NS;
-        capture->look_pause_ns = LOOK_FIRST_NS;
-    }
-    if (now < capture->look_until_ns) {
-        worker_at(database, now + capture->look_pause_ns);
-        capture->look_pause_ns *= 2;
-        if (capture->look_pause_ns > LOOK_LAST_NS)
-            capture->look_pause_ns = LOOK_LAST_NS;
-    }
-}
-
 static void attached_step(struct database *database, bool modified, bool synced)
 {
     txid_t before = database->view.position.txid;
@@ -301,13 +264,12 @@ static void attached_step(struct database *database, bool modified, bool synced)
     if (database->needs_reread || capture_has_news(database))
         rc = pass(database);
     if (rc == -EAGAIN)
-        worker_at(database, clock_now_ns() + LOOK_FIRST_NS);
+        worker_at(database, clock_now_ns() + RETRY_SOON_NS);
     again = pace_step(database, database->view.position.txid - before);
     if (again && rc >= 0 && capture_has_news(database))
         rc = pass(database);
-    if (rc >= 0 && !database->capture.paced &&
-        (again || modified || synced || database->capture.look_until_ns != 0))
-        second_look(database);
+    if (rc >= 0 && pace_look(database, again || modified, synced))
+        (void)pass(database);
     hashes_save_if_due(database, false);
 }
 

@@ -33,6 +33,7 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/thread.h"
 #include "wal/slots.h"
 
 #include <errno.h>
@@ -69,15 +70,6 @@ static inline uint32_t load(const uint8_t *at)
 static inline void store(uint8_t *at, uint32_t value)
 {
     __atomic_store_n((uint32_t *)(void *)at, value, __ATOMIC_SEQ_CST);
-}
-
-static void spin_pause(void)
-{
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#elif defined(__aarch64__)
-    __asm__ __volatile__("yield");
-#endif
 }
 
 /* ---- mapping ------------------------------------------------------------ */
@@ -360,7 +352,7 @@ int walindex_read(struct walindex *index, struct walindex_header *ret_header)
         rc = header_try(segment, ret_header);
         if (rc != -EAGAIN)
             break;
-        spin_pause();
+        thread_relax();
     }
     return rc;
 }
