@@ -15,7 +15,7 @@ struct wait_room {
     struct list link;
     struct wait_queue queue;
     struct list waiters;
-    struct lineage lineage; /* as last judged */
+    struct lineage lineage; /* what all who are parked were judged by */
     epoch_t epoch;
     char name[];
 };
@@ -167,7 +167,7 @@ static void judge(struct waiter *waiter, const struct database_view *view,
 }
 
 /* The database of a room as it is now; false: not heard of. */
-static bool room_look(struct waits *waits, struct wait_room *room,
+static bool room_look(struct waits *waits, const struct wait_room *room,
                       struct database_view *ret_view,
                       struct history *ret_history)
 {
@@ -175,13 +175,31 @@ static bool room_look(struct waits *waits, struct wait_room *room,
     bool known = database != NULL &&
                  database_history(database, ret_history) == 0;
 
-    if (known) {
+    if (known)
         database_view(database, ret_view);
-        room->lineage = ret_view->lineage;
-        room->epoch = history_last(ret_history);
-    }
     database_unref(database);
     return known && ret_history->count > 0;
+}
+
+/* With a new history every token is judged anew, by whoever sees it first. */
+static bool room_judge(struct wait_room *room, const struct database_view *view,
+                       const struct history *history)
+{
+    struct list *link, *safe;
+
+    if (room->epoch == history_last(history) &&
+        lineage_is_equal(&room->lineage, &view->lineage))
+        return false;
+    room->lineage = view->lineage;
+    room->epoch = history_last(history);
+    LIST_EACH(link, safe, &room->waiters)
+    {
+        struct waiter *waiter = LIST_ENTRY(link, struct waiter, link);
+
+        wait_remove(&room->queue, &waiter->entry);
+        judge(waiter, view, history);
+    }
+    return true;
 }
 
 void waits_begin(struct waits *waits, struct waiter *waiter,
@@ -212,7 +230,8 @@ void waits_begin(struct waits *waits, struct waiter *waiter,
     list_push_back(&room->waiters, &waiter->link);
     waits->count++;
     known = room_look(waits, room, &view, &history);
-    judge(waiter, known ? &view : NULL, &history);
+    if (!known || !room_judge(room, &view, &history))
+        judge(waiter, known ? &view : NULL, &history);
     history_free(&history);
     room_free_if_empty(room);
     timer_arm(waits);
@@ -228,37 +247,17 @@ void waits_cancel(struct waits *waits, struct waiter *waiter)
     room_free_if_empty(room);
 }
 
-/* A new history: every token is judged anew. */
-static void room_judge(struct wait_room *room, const struct database_view *view,
-                       const struct history *history)
-{
-    struct list *link, *safe;
-
-    LIST_EACH(link, safe, &room->waiters)
-    {
-        struct waiter *waiter = LIST_ENTRY(link, struct waiter, link);
-
-        wait_remove(&room->queue, &waiter->entry);
-        judge(waiter, view, history);
-    }
-}
-
 void waits_changed(struct waits *waits, struct database *database)
 {
     struct wait_room *room = room_find(waits, database_name(database));
     struct history history = {0};
     struct database_view view;
-    struct lineage before;
-    epoch_t epoch;
 
     ASSERT_ON_LOOP();
     if (room == NULL)
         return;
-    before = room->lineage;
-    epoch = room->epoch;
     if (room_look(waits, room, &view, &history)) {
-        if (epoch != room->epoch || !lineage_is_equal(&before, &room->lineage))
-            room_judge(room, &view, &history);
+        (void)room_judge(room, &view, &history);
         wait_advance(&room->queue, view.position.txid);
     }
     history_free(&history);
