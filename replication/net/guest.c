@@ -111,7 +111,8 @@ static void tell_dropped(struct guest *guest,
 }
 
 /* By lineage it is the same one, wherever it lies; by name it is what the
- * replica should have there instead of its own. */
+ * replica should have there instead of its own: that is told even when its
+ * own was dropped, for then the replica lets go of the old one first. */
 static struct database *database_for(struct guest *guest,
                                      const struct body_database *replica)
 {
@@ -134,6 +135,11 @@ static void hear_database(struct guest *guest, struct body_database *replica)
     struct database *database = database_for(guest, replica);
     struct supply *supply;
 
+    if (database == NULL &&
+        catalog_is_dropped(guest->host->catalog, &replica->lineage)) {
+        tell_dropped(guest, replica); /* while it was away */
+        return;
+    }
     if (database == NULL) {
         log_warn("replication.unknown", "database=%s node=%s",
                  logger_quote(replica->name), logger_quote(guest->hello.node));

@@ -116,10 +116,26 @@ struct database *catalog_find_lineage(struct catalog *catalog,
     {
         struct database *database = LIST_ENTRY(link, struct database, link);
 
-        if (lineage_is_equal(&database->view.lineage, lineage))
+        if (database->view.state != DATABASE_DROPPED &&
+            lineage_is_equal(&database->view.lineage, lineage))
             return database_ref(database);
     }
     return NULL;
+}
+
+bool catalog_is_dropped(struct catalog *catalog, const struct lineage *lineage)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &catalog->databases)
+    {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        if (database->view.state == DATABASE_DROPPED &&
+            lineage_is_equal(&database->view.lineage, lineage))
+            return true;
+    }
+    return false;
 }
 
 void catalog_each(struct catalog *catalog,
