@@ -237,7 +237,10 @@ static void on_control_closed(struct control *control)
 {
     struct node *node = CONTAINER_OF(control, struct node, control);
 
-    node_links_close(node, on_links_closed);
+    if (node->links.open)
+        node_links_close(node, on_links_closed);
+    else
+        on_links_closed(node); /* a failed start did not get there */
 }
 
 static void node_stop(struct node *node)
@@ -312,6 +315,7 @@ static int node_up(struct node *node)
         return rc;
     waits_open(&node->waits, &node->loop, node->catalog);
     rc = doorway_open(&node->doorway, &node->loop, &node->waits);
+    node->doorway_open = rc == 0;
     if (rc == 0)
         rc = mount_serve(node);
     if (rc == 0)
@@ -328,7 +332,17 @@ static void close_handle(uv_handle_t *handle, void *context)
         uv_close(handle, NULL);
 }
 
-/* After a failed start whatever was opened on the loop is closed. */
+/* Whoever waits in open() is answered before the mount goes, also when the
+ * start failed: it may have answered for a while. */
+static void services_down(struct node *node)
+{
+    if (!node->failed || !node->doorway_open)
+        return;
+    node_stop(node);
+    uv_run(&node->loop, UV_RUN_DEFAULT);
+}
+
+/* After a failed start whatever else was opened on the loop is closed. */
 static void loop_down(struct node *node)
 {
     int rc;
@@ -345,6 +359,7 @@ static void loop_down(struct node *node)
 
 static void node_down(struct node *node)
 {
+    services_down(node);
     if (node->catalog != NULL)
         catalog_stop(node->catalog);
     if (node->mount != NULL) {

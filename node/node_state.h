@@ -27,6 +27,7 @@ struct node {
     bool stopping;
     bool failed; /* the way up ended early */
     bool loop_open;
+    bool doorway_open;
     bool serving; /* the mount answers */
     uint64_t started_ns;
     struct os_file data;

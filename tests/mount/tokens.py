@@ -5,9 +5,11 @@ import os
 import re
 import signal
 import socket
+import threading
 import time
 
 import cluster
+import runner
 import sql
 import workers
 from runner import LONG, expect, expect_eq, test, until
@@ -226,3 +228,32 @@ def the_control_socket_is_for_owner_and_group(stage):
         while not answer.endswith(b"\n"):
             answer += client.recv(65536)
     expect_eq(json.loads(answer)["ok"], True)
+
+
+@test(seconds=60)
+def a_start_that_fails_lets_go_who_waits_by_open(stage):
+    first = cluster.single(stage)
+    second = cluster.Node(stage, "second", first.port)  # its port is taken
+    over = threading.Event()
+
+    def wait_again_and_again():
+        while not over.is_set():
+            error_of(second.wait_by_open, "app.db", "6c2f9a01.1.1")
+
+    threads = [threading.Thread(target=wait_again_and_again)
+               for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(3):
+            second.launch()
+            status = second.process.wait(20)
+            second.process = None
+            expect_eq(status, 1, second.log_text()[-2000:])
+            expect_eq(runner.mounts_below(second.home), [])
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join(20)
+    expect("in use" in second.log_text(), second.log_text())
+    first.check_alive()
