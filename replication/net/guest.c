@@ -74,7 +74,7 @@ static struct supply *stream_add(struct guest *guest, struct database *database)
 
     if (streams_grow(guest) == 0)
         supply = supply_new(database, &guest->link, guest->streams_count + 1,
-                            &guest->thirsty);
+                            &guest->room);
     if (supply != NULL &&
         lookup_add(&guest->by_database, database, supply) < 0) {
         supply_close(supply);
@@ -469,15 +469,9 @@ static void guest_on_tick(struct link *link)
     send_roster(guest);
 }
 
-/* Each gets a turn, then the next: a large one does not keep out the small. */
 static void guest_on_room(struct link *link)
 {
-    struct guest *guest = guest_of(link);
-    struct list *first;
-
-    while (!link->closing && !link_is_full(link) &&
-           (first = list_pop(&guest->thirsty)) != NULL)
-        supply_drink(LIST_ENTRY(first, struct supply, thirsty_link));
+    supply_room_share(&guest_of(link)->room, link);
 }
 
 /* ---- life -----------------------------------------------------------------*/
@@ -522,7 +516,7 @@ struct guest *guest_new(const struct guest_host *host)
     guest->host = host;
     guest->since_ns = clock_now_ns();
     list_init(&guest->among);
-    list_init(&guest->thirsty);
+    supply_room_init(&guest->room);
     return guest;
 }
 

@@ -50,7 +50,7 @@ struct guest {
     struct supply **streams; /* number n at [n - 1] */
     uint32_t streams_count, streams_capacity;
     struct lookup by_database; /* the same streams */
-    struct list thirsty;       /* supplies that wait for room in the link */
+    struct supply_room room;   /* of the link, shared by them */
 };
 
 /* A guest around a link with no connection yet; NULL: no memory. It frees

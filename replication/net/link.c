@@ -304,8 +304,9 @@ static void link_work(struct link *link)
         link_close(link, link->error);
         return;
     }
-    if (link->was_full && link->queued_bytes < LINK_FULL_BYTES / 2) {
-        link->was_full = false;
+    if ((link->was_full || link->room_wanted) &&
+        link->queued_bytes < LINK_FULL_BYTES / 2) {
+        link->was_full = link->room_wanted = false;
         link->hooks->on_room(link);
     }
 }
@@ -403,6 +404,11 @@ bool link_is_full(struct link *link)
     if (link->queued_bytes >= LINK_FULL_BYTES)
         link->was_full = true;
     return link->was_full;
+}
+
+void link_want_room(struct link *link)
+{
+    link->room_wanted = true;
 }
 
 /* ---- pulse ----------------------------------------------------------------*/

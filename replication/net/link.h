@@ -35,7 +35,7 @@ struct link;
 struct link_hooks {
     /* A message arrived; its body (one reference, may be NULL) is taken. */
     void (*on_message)(struct link *link, struct message *message);
-    /* The queue was full and has room again. */
+    /* The queue was full, or room was wanted, and it has room again. */
     void (*on_room)(struct link *link);
     /* A second has passed: send a heartbeat. */
     void (*on_tick)(struct link *link);
@@ -65,6 +65,7 @@ struct link {
                              these headers: the ring may grow meanwhile */
     size_t queued_bytes;
     bool was_full;
+    bool room_wanted; /* on_room is due although it was not full */
     bool started, flushing, closing;
     unsigned handles_open;
     int error;
@@ -101,6 +102,10 @@ void link_send_empty(struct link *link, enum message_type type, unsigned flags);
 
 /* Enough is queued; on_room will say when there is less. */
 bool link_is_full(struct link *link);
+
+/* Somebody waits for less to be queued than now: on_room, as if it were full.
+ * When little is queued it may not come; then nothing here is in the way. */
+void link_want_room(struct link *link);
 
 /* Fills what a heartbeat says of the link itself, and counts it as sent. */
 void link_pulse(struct link *link, struct pulse *ret_pulse);

@@ -376,6 +376,7 @@ void server_replicas(const struct server *server,
             .candidate = guest->hello.candidate,
             .since_ns = guest->since_ns,
             .round_trip_ns = guest->link.round_trip_ns,
+            .queued_bytes = guest->link.queued_bytes,
         };
 
         if (!guest->registered || guest->link.closing)

@@ -58,6 +58,7 @@ struct server_replica {
     uint64_t round_trip_ns;
     uint64_t lag_ns; /* of its worst database */
     uint64_t behind_txids;
+    size_t queued_bytes; /* wait for its socket */
 };
 
 struct server_stream {

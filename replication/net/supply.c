@@ -27,7 +27,7 @@
 /* ---- life -----------------------------------------------------------------*/
 
 struct supply *supply_new(struct database *database, struct link *link,
-                          uint32_t stream, struct list *thirsty)
+                          uint32_t stream, struct supply_room *room)
 {
     struct supply *supply;
 
@@ -37,10 +37,19 @@ struct supply *supply_new(struct database *database, struct link *link,
     supply->database = database_ref(database);
     supply->link = link;
     supply->stream = stream;
-    supply->thirsty = thirsty;
+    supply->room = room;
     list_init(&supply->thirsty_link);
+    list_init(&supply->unread_link);
     feed_init(&supply->feed, MESSAGE_CREDIT_BYTES);
     return supply;
+}
+
+/* From now on this supply will put so much on the link. */
+static void promise(struct supply *supply, size_t bytes)
+{
+    supply->room->promised_bytes -= supply->promised_bytes;
+    supply->room->promised_bytes += bytes;
+    supply->promised_bytes = bytes;
 }
 
 static void batch_drop(struct supply *supply)
@@ -52,7 +61,6 @@ static void batch_drop(struct supply *supply)
 
 static void supply_free(struct supply *supply)
 {
-    batch_drop(supply);
     history_free(&supply->replica.history);
     database_unref(supply->database);
     os_free(&supply);
@@ -62,8 +70,12 @@ void supply_close(struct supply *supply)
 {
     ASSERT_ON_LOOP();
     list_remove(&supply->thirsty_link);
+    list_remove(&supply->unread_link);
+    batch_drop(supply);
+    promise(supply, 0);
     database_pin(supply->database, supply, 0);
     supply->link = NULL;
+    supply->room = NULL;
     if (!supply->submitted)
         supply_free(supply);
 }
@@ -100,6 +112,8 @@ static void send_open(struct supply *supply, const struct feed_action *action)
         return;
     }
     batch_drop(supply); /* whatever was read ahead is for another cursor */
+    if (!supply->submitted)
+        promise(supply, 0);
     lag_restart(&supply->lag, action->position.txid);
     supply->opened = true;
     supply->told_uid = view->owner_uid;
@@ -174,9 +188,14 @@ static void supply_act(struct supply *supply, const struct feed_action *action,
 
 static struct blob *batch_pop(struct supply *supply)
 {
+    struct blob *blob;
+
     if (supply->batch_first == supply->batch_count)
         return NULL;
-    return supply->batch[supply->batch_first++];
+    blob = supply->batch[supply->batch_first++];
+    if (supply->promised_bytes > 0)
+        promise(supply, supply->promised_bytes - blob->size);
+    return blob;
 }
 
 static void supply_on_done(struct database_request *request);
@@ -197,12 +216,38 @@ static void supply_submit(struct supply *supply)
     };
     supply->submitted = true;
     supply->submitted_ask = question->ask;
+    promise(supply, supply->request.max_bytes);
     database_submit(supply->database, &supply->request);
 }
 
 static bool is_asked(const struct supply *supply)
 {
     return supply->asked && supply->question.ask == supply->feed.ask;
+}
+
+/* Asks workers for as much as the link can take. */
+static void room_read(struct supply_room *room, struct link *link)
+{
+    struct supply *supply;
+
+    while (!link->closing && !list_is_empty(&room->unread)) {
+        if (link->queued_bytes + room->promised_bytes >= LINK_FULL_BYTES) {
+            link_want_room(link); /* or the next answer comes back here */
+            return;
+        }
+        supply = LIST_ENTRY(list_pop(&room->unread), struct supply,
+                            unread_link);
+        if (is_asked(supply) && !supply->submitted)
+            supply_submit(supply);
+    }
+}
+
+/* Behind all who came before: they share what the link can take. */
+static void supply_ask(struct supply *supply)
+{
+    if (list_is_empty(&supply->unread_link))
+        list_push_back(&supply->room->unread, &supply->unread_link);
+    room_read(supply->room, supply->link);
 }
 
 /* A record that is at hand for the question; NULL: the worker has to look. */
@@ -298,16 +343,20 @@ static void supply_run(struct supply *supply, struct feed_event event,
             link_close(supply->link, rc);
             return;
         }
+        /* Out of credit, for as long as the replica likes: what was read ahead
+         * stays, but others need not wait until it is sent. */
+        if (!is_asked(supply) && !supply->submitted)
+            promise(supply, 0);
         if (!is_asked(supply) || supply->submitted || supply->link->closing)
             return;
         if (link_is_full(supply->link)) {
             if (list_is_empty(&supply->thirsty_link))
-                list_push_back(supply->thirsty, &supply->thirsty_link);
+                list_push_back(&supply->room->thirsty, &supply->thirsty_link);
             return;
         }
         blob = supply_find(supply);
         if (blob == NULL) {
-            supply_submit(supply);
+            supply_ask(supply);
             return;
         }
         supply->asked = false;
@@ -315,11 +364,28 @@ static void supply_run(struct supply *supply, struct feed_event event,
     }
 }
 
-void supply_drink(struct supply *supply)
+static void supply_drink(struct supply *supply)
 {
-    ASSERT_ON_LOOP();
     /* An event that changes nothing: the loop finds the question. */
     supply_run(supply, (struct feed_event){.kind = FEED_SOURCE}, NULL);
+}
+
+void supply_room_init(struct supply_room *room)
+{
+    *room = (struct supply_room){0};
+    list_init(&room->thirsty);
+    list_init(&room->unread);
+}
+
+void supply_room_share(struct supply_room *room, struct link *link)
+{
+    struct list *first;
+
+    ASSERT_ON_LOOP();
+    while (!link->closing && !link_is_full(link) &&
+           (first = list_pop(&room->thirsty)) != NULL)
+        supply_drink(LIST_ENTRY(first, struct supply, thirsty_link));
+    room_read(room, link);
 }
 
 /* ---- answers of the worker ------------------------------------------------*/
@@ -333,8 +399,10 @@ static struct feed_event answer_log(struct supply *supply,
                                                        : FEED_FAILED;
     struct feed_event event;
 
-    for (size_t i = 0; i < request->count; i++)
+    for (size_t i = 0; i < request->count; i++) {
         supply->batch[i] = request->blobs[i];
+        promise(supply, supply->promised_bytes + request->blobs[i]->size);
+    }
     supply->batch_first = 0;
     supply->batch_count = request->count;
     *ret_blob = batch_pop(supply);
@@ -376,20 +444,13 @@ static void answer_drop(struct database_request *request)
         blob_unref(request->blobs[--request->count]);
 }
 
-static void supply_on_done(struct database_request *request)
+static void supply_answered(struct supply *supply)
 {
-    struct supply *supply = CONTAINER_OF(request, struct supply, request);
+    struct database_request *request = &supply->request;
     struct record_header header;
     struct feed_event event;
     struct blob *blob;
 
-    ASSERT_ON_LOOP();
-    supply->submitted = false;
-    if (supply->link == NULL) {
-        answer_drop(request);
-        supply_free(supply);
-        return;
-    }
     if (!is_asked(supply) || supply->submitted_ask != supply->feed.ask) {
         /* Asked before the feed changed its mind; ask what it wants now. */
         answer_drop(request);
@@ -408,6 +469,22 @@ static void supply_on_done(struct database_request *request)
                                   ? strerror(-request->rc)
                                   : "damaged or not what was asked"));
     supply_run(supply, event, blob);
+}
+
+static void supply_on_done(struct database_request *request)
+{
+    struct supply *supply = CONTAINER_OF(request, struct supply, request);
+
+    ASSERT_ON_LOOP();
+    supply->submitted = false;
+    if (supply->link == NULL) {
+        answer_drop(request);
+        supply_free(supply);
+        return;
+    }
+    promise(supply, 0);
+    supply_answered(supply);
+    room_read(supply->room, supply->link);
 }
 
 /* ---- what happens ---------------------------------------------------------*/

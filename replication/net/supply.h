@@ -5,8 +5,11 @@
  *
  * Records come from what was read ahead, from memory (database_tail), or from
  * the log on the database's worker, in this order; pages from its worker. One
- * question to the worker is out at most. When the link is full, the supply
- * waits in its owner's list `thirsty` until supply_drink().
+ * question to the worker is out at most. Supplies of one link share its room:
+ * when it is full, one waits in `thirsty` with what it has at hand; while what
+ * is queued and what workers will answer would fill it, in `unread` before
+ * the worker is asked. So many databases that start at once are read one after
+ * the other, as the replica takes them, and never all into memory.
  *
  * A supply outlives supply_close() while its question is out: the worker
  * answers exactly once, and only then is the memory free. Loop thread.
@@ -19,11 +22,19 @@
 #include "replication/net/link.h"
 #include "wal/database.h"
 
+/* What the supplies of one link share. */
+struct supply_room {
+    struct list thirsty;   /* supplies that wait for room in the link */
+    struct list unread;    /* that have yet to ask their worker */
+    size_t promised_bytes; /* asked for, or read and to be sent now */
+};
+
 struct supply {
     struct database *database; /* one reference */
     struct link *link;         /* NULL: closed, waiting for the answer */
-    struct list *thirsty;      /* the owner's list of those who wait for room */
-    struct list thirsty_link;
+    struct supply_room *room;  /* the owner's */
+    struct list thirsty_link, unread_link;
+    size_t promised_bytes; /* this one's of the room's */
     uint32_t stream;
     struct feed feed;
     struct lag lag;
@@ -48,7 +59,7 @@ struct supply {
 
 /* Takes over nothing: database gets a reference of its own. NULL: no memory. */
 struct supply *supply_new(struct database *database, struct link *link,
-                          uint32_t stream, struct list *thirsty);
+                          uint32_t stream, struct supply_room *room);
 
 /* The connection ends. supply may be freed now or later, not by the caller. */
 void supply_close(struct supply *supply);
@@ -69,7 +80,10 @@ void supply_changed(struct supply *supply);
 /* A second has passed. */
 void supply_tick(struct supply *supply);
 
-/* The link has room again: goes on where it stopped. */
-void supply_drink(struct supply *supply);
+void supply_room_init(struct supply_room *room);
+
+/* The link has room again: they go on where they stopped. Each gets a turn,
+ * then the next: a large one does not keep out the small. */
+void supply_room_share(struct supply_room *room, struct link *link);
 
 #endif

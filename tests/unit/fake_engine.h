@@ -26,6 +26,9 @@
 #define ENGINE_PAGE_BYTES 4096u
 #define ENGINE_RECORDS_MAX 4096u
 #define ENGINE_QUEUE_MAX 8192u
+#define ENGINE_BULK_PAGES 16u /* of a bulky database, in one chunk */
+#define ENGINE_BULK_PAGE_BYTES 65536u
+#define ENGINE_BULK_CHUNKS 2u
 
 enum engine_note {
     ENGINE_OFFER,
@@ -61,6 +64,7 @@ struct database {
     bool ended;
     size_t copies; /* how often one came into place */
     size_t tail_hits;
+    bool bulky; /* its copies are MiBs that say nothing */
 };
 
 struct catalog {
@@ -334,7 +338,7 @@ static void engine_moved(struct database *database,
 }
 
 /* The primary commits: `random` fills each page that is written. */
-static void engine_commit(struct database *database, struct rng *rng)
+static inline void engine_commit(struct database *database, struct rng *rng)
 {
     struct record_header header = {
         .lineage = database->view.lineage,
@@ -376,8 +380,17 @@ static void engine_commit(struct database *database, struct rng *rng)
                                               header.sum_after});
 }
 
+/* A database of MiBs, of which only the primary's side is of interest. */
+static inline void engine_bulk(struct database *database)
+{
+    database->bulky = true;
+    engine_moved(database, &(struct position){database->catalog->epoch, 1, 1});
+    database->view.page_bytes = ENGINE_BULK_PAGE_BYTES;
+    database->view.size_pages = ENGINE_BULK_CHUNKS * ENGINE_BULK_PAGES;
+}
+
 /* The log forgets all but the last `keep` records. */
-static void engine_trim(struct database *database, size_t keep)
+static inline void engine_trim(struct database *database, size_t keep)
 {
     database->records_first = database->records_count - keep;
     engine_moved(database, &database->view.position);
@@ -468,10 +481,11 @@ static void engine_read_log(struct database *database,
     }
 }
 
+/* A page of a database; of a bulky one a chunk as large as real ones. */
 static void engine_copy(struct database *database,
                         struct database_request *request)
 {
-    const uint8_t *image = database->pages[request->from_pgno - 1];
+    static uint8_t noise[ENGINE_BULK_PAGE_BYTES];
     struct record_header header = {
         .flags = RECORD_SNAPSHOT,
         .lineage = database->view.lineage,
@@ -479,19 +493,27 @@ static void engine_copy(struct database *database,
         .first_txid = database->view.position.txid,
         .last_txid = database->view.position.txid,
         .previous = {.txid = database->view.position.txid - 1},
-        .page_bytes = ENGINE_PAGE_BYTES,
-        .size_pages = ENGINE_PAGES,
+        .page_bytes = database->view.page_bytes,
+        .size_pages = database->view.size_pages,
         .part = 1,
         .parts = 1,
     };
+    uint32_t count = database->bulky ? ENGINE_BULK_PAGES : 1;
+    const uint8_t *images[ENGINE_BULK_PAGES];
+    pgno_t pgnos[ENGINE_BULK_PAGES];
 
-    if (record_encode(&header, &request->from_pgno, &image, 1,
-                      &request->blobs[0]) < 0)
+    if (database->bulky)
+        rng_bytes(&(struct rng){1}, noise, sizeof noise);
+    for (uint32_t i = 0; i < count; i++) {
+        pgnos[i] = request->from_pgno + i;
+        images[i] = database->bulky ? noise : database->pages[pgnos[i] - 1];
+    }
+    if (record_encode(&header, pgnos, images, count, &request->blobs[0]) < 0)
         abort();
     request->count = 1;
-    request->next_pgno = request->from_pgno == ENGINE_PAGES
-                             ? 0
-                             : request->from_pgno + 1;
+    request->next_pgno = request->from_pgno + count;
+    if (request->next_pgno > header.size_pages)
+        request->next_pgno = 0;
     request->position = database->view.position;
 }
 

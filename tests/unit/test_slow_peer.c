@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test_slow_peer.c - what a primary does with peers that are slow,
+ * silent or odd: a socket of the test's own speaks to it. */
+#include "tests/unit/net_stage.h"
+
+#include "replication/net/link.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DATABASES 100u
+#define READ_BYTES (128u << 10) /* in each turn: a slow reader */
+#define PULSE_TURNS 32u
+
+static int peer = -1;
+
+static void peer_connects(void)
+{
+    struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons(port)};
+
+    peer = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    EXPECT_GE(peer, 0);
+    to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(connect(peer, (struct sockaddr *)&to, sizeof to), 0);
+}
+
+static void peer_leaves(void)
+{
+    close(peer);
+    peer = -1;
+}
+
+static void peer_says(struct blob *message)
+{
+    EXPECT_EQ(write(peer, message->data, message->size),
+              (ssize_t)message->size);
+    blob_unref(message);
+}
+
+static void peer_says_hello(void)
+{
+    struct body_hello hello = {.version_min = MESSAGE_VERSION_MIN,
+                               .version_max = MESSAGE_VERSION_MAX,
+                               .cluster = "app",
+                               .node = "slow",
+                               .region = "here",
+                               .advertise = "slow"};
+    uint8_t last[MESSAGE_HEADER_BYTES];
+    struct blob *blob;
+
+    EXPECT_OK(body_hello_encode(&hello, &blob));
+    peer_says(blob);
+    message_header_encode(last, MESSAGE_DATABASE, MESSAGE_LAST, 0, 0);
+    EXPECT_EQ(write(peer, last, sizeof last), sizeof last);
+}
+
+static void peer_pulses(void)
+{
+    static uint64_t sequence;
+    struct pulse pulse = {.sequence = ++sequence};
+    struct pack_writer writer;
+    struct blob *blob;
+
+    pulse_begin(&writer, &pulse, 0);
+    EXPECT_OK(pack_finish(&writer, &blob));
+    peer_says(blob);
+}
+
+static void note_queue(void *context, const struct server_replica *one)
+{
+    size_t *most = context;
+
+    if (one->queued_bytes > *most)
+        *most = one->queued_bytes;
+}
+
+/* Takes a little from the socket; what it got. */
+static size_t peer_reads(void)
+{
+    static uint8_t bytes[READ_BYTES];
+    ssize_t got = recv(peer, bytes, sizeof bytes, MSG_DONTWAIT);
+
+    EXPECT_TRUE(got > 0 || (got < 0 && errno == EAGAIN)); /* 0: cut off */
+    return got < 0 ? 0 : (size_t)got;
+}
+
+TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
+{
+    size_t all = DATABASES * ENGINE_BULK_CHUNKS * ENGINE_BULK_PAGES *
+                 (size_t)ENGINE_BULK_PAGE_BYTES;
+    size_t most = 0, got = 0;
+    char name[16];
+
+    a_cluster();
+    for (unsigned i = 0; i < DATABASES; i++) {
+        snprintf(name, sizeof name, "%u.db", i);
+        engine_bulk(a_database(name, (uint8_t)(i + 1)));
+    }
+    peer_connects();
+    peer_says_hello();
+    for (unsigned turns = 0; got < all; turns++) {
+        if (turns % PULSE_TURNS == 0)
+            peer_pulses();
+        turn();
+        got += peer_reads();
+        server_replicas(server, note_queue, &most);
+    }
+    EXPECT_GE(most, 1u << 20); /* it was slow */
+    EXPECT_LE(most, LINK_FULL_BYTES + (2u << 20));
+    peer_leaves();
+    the_cluster_ends();
+}
