@@ -8,6 +8,7 @@
 #include "base/assert.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -61,8 +62,8 @@ const char *site_failure(void)
 #ifdef TIDEMARK_FAULTS
 
 struct site_plan {
-    unsigned at; /* the call that fails, from 1; 0: none */
-    bool and_after;
+    unsigned at;    /* the first call that fails, from 1; 0: none */
+    unsigned until; /* the last */
     int error;
     atomic_uint calls;
 };
@@ -90,10 +91,14 @@ static int fault_errno(const char *name)
 static void fault_parse_one(const char *text)
 {
     char name[64], error[16], plus[2] = "";
-    unsigned at;
+    unsigned at, until = 0;
 
-    if (sscanf(text, "%63[^=]=%u%1[+]:%15s", name, &at, plus, error) != 4 &&
-        sscanf(text, "%63[^=]=%u:%15s", name, &at, error) != 3) {
+    if (sscanf(text, "%63[^=]=%u%1[+]:%15s", name, &at, plus, error) == 4) {
+        until = UINT_MAX;
+    } else if (sscanf(text, "%63[^=]=%u:%15s", name, &at, error) == 3) {
+        until = at;
+    } else if (sscanf(text, "%63[^=]=%u-%u:%15s", name, &at, &until, error) !=
+               4) {
         fprintf(stderr, "TIDEMARK_FAULT: cannot read \"%s\"\n", text);
         exit(2);
     }
@@ -101,7 +106,7 @@ static void fault_parse_one(const char *text)
         if (strcmp(site_names[i], name) != 0)
             continue;
         plans[i].at = at;
-        plans[i].and_after = plus[0] == '+';
+        plans[i].until = until;
         plans[i].error = fault_errno(error);
         return;
     }
@@ -135,9 +140,7 @@ int site_fault(enum site site)
     if (plan->at == 0)
         return 0;
     call = atomic_fetch_add(&plan->calls, 1) + 1;
-    if (call == plan->at || (plan->and_after && call > plan->at))
-        return plan->error;
-    return 0;
+    return call >= plan->at && call <= plan->until ? plan->error : 0;
 }
 
 #else

@@ -19,6 +19,7 @@
 void apply_free(struct apply *apply)
 {
     os_free(&apply->buffer);
+    free(apply->undo);
     *apply = (struct apply){0};
 }
 
@@ -68,7 +69,8 @@ static int buffer_flush(struct database *database)
     rc = os_pwrite(&database->wal_file, apply->buffer, apply->used,
                    frame_offset(apply->buffer_first, apply->header.page_bytes),
                    SITE_APPLY_WRITE);
-    apply->used = 0;
+    if (rc == 0)
+        apply->used = 0;
     return rc;
 }
 
@@ -120,6 +122,61 @@ int apply_page(struct database *database, pgno_t pgno, const uint8_t *image,
     return 0;
 }
 
+/* Room to remember what the record is about to change. */
+static int undo_reserve(struct database *database,
+                        const struct record_header *header)
+{
+    struct apply *apply = &database->apply;
+    uint32_t size = database->hashes.count;
+    size_t wanted = apply->undo_count + header->pages + 1, capacity;
+    struct hash_before *grown;
+
+    if (header->size_pages < size)
+        wanted += size - header->size_pages;
+    if (wanted <= apply->undo_capacity)
+        return 0;
+    capacity = wanted + wanted / 2;
+    grown = site_fault(SITE_APPLY_ALLOC) != 0
+                ? NULL
+                : realloc(apply->undo, capacity * sizeof *grown);
+    if (grown == NULL)
+        return site_fail(SITE_APPLY_ALLOC, database->name, ENOMEM);
+    apply->undo = grown;
+    apply->undo_capacity = capacity;
+    return 0;
+}
+
+static void undo_note(struct database *database, pgno_t pgno)
+{
+    struct apply *apply = &database->apply;
+
+    ASSERT(apply->undo_count < apply->undo_capacity);
+    apply->undo[apply->undo_count++] = (struct hash_before){
+        pgno, hashes_get(&database->hashes, pgno)};
+}
+
+static void hashes_cut(struct database *database, uint32_t size_pages)
+{
+    for (uint32_t i = size_pages; i < database->hashes.count; i++)
+        undo_note(database, i + 1);
+    hashes_resize(&database->hashes, size_pages);
+}
+
+/* The page hashes are again those of what is published. */
+static void undo_hashes(struct database *database)
+{
+    struct apply *apply = &database->apply;
+
+    if (apply->undo_count == 0)
+        return;
+    while (apply->undo_count > 0) {
+        struct hash_before *before = &apply->undo[--apply->undo_count];
+
+        hashes_set(&database->hashes, before->pgno, before->value);
+    }
+    hashes_resize(&database->hashes, apply->undo_pages);
+}
+
 int apply_pages(struct database *database, const struct record *record,
                 bool commit)
 {
@@ -131,12 +188,22 @@ int apply_pages(struct database *database, const struct record *record,
         rc = wal_header_write(database, header->page_bytes);
     if (rc == 0)
         rc = hashes_reserve(hashes, header->size_pages);
-    if (rc == 0 && header->size_pages < hashes->count)
-        hashes_resize(hashes, header->size_pages);
+    if (rc == 0)
+        rc = undo_reserve(database, header);
+    if (rc < 0)
+        return rc;
+    if (database->apply.undo_count == 0 &&
+        (header->pages > 0 || header->size_pages != hashes->count)) {
+        database->apply.undo_pages = hashes->count;
+        undo_note(database, 1); /* so that a mere change of size counts */
+    }
+    if (header->size_pages < hashes->count)
+        hashes_cut(database, header->size_pages);
     for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
         const uint8_t *image = record->images + (size_t)i * header->page_bytes;
         bool last = commit && i + 1 == header->pages;
 
+        undo_note(database, record->pgnos[i]);
         hashes_set(hashes, record->pgnos[i],
                    page_hash(record->pgnos[i], image, header->page_bytes));
         rc = apply_page(database, record->pgnos[i], image,
@@ -154,6 +221,7 @@ int apply_publish(struct database *database)
 
     if (rc < 0)
         return rc;
+    apply->undo_count = 0;
     if (apply->written == apply->header.max_frame)
         return 0; /* only empty transactions */
     apply->header.max_frame = apply->written;
@@ -170,6 +238,10 @@ void apply_abandon(struct database *database)
 {
     struct apply *apply = &database->apply;
 
+    undo_hashes(database);
+    database->applied = database->view.position;
+    if (database->anchor.connection == NULL)
+        return;
     apply->used = 0;
     walindex_cleanup(&database->index, apply->header.max_frame);
     /* The chain ran ahead: take the published one again. */

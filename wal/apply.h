@@ -29,7 +29,8 @@ int apply_page(struct database *database, pgno_t pgno, const uint8_t *image,
 /* Makes all that was written visible to the next reader. */
 int apply_publish(struct database *database);
 
-/* Forgets frames that were written and not published. */
+/* Back to what is published: frames that were written are forgotten, page
+ * hashes and database->applied are again those of the view. */
 void apply_abandon(struct database *database);
 
 /* Starts the WAL over when all of it is in the database file and no reader

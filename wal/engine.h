@@ -114,6 +114,12 @@ struct capture {
     size_t keys_count;
 };
 
+/* A page hash as it was before something unpublished changed it. */
+struct hash_before {
+    pgno_t pgno;
+    uint64_t value;
+};
+
 /* Where apply stands: the only private copy of the wal-index header. */
 struct apply {
     struct walindex_header header;
@@ -123,6 +129,9 @@ struct apply {
     size_t buffer_bytes;
     size_t used;
     uint32_t buffer_first;    /* number of the first frame in buffer */
+    struct hash_before *undo; /* of all since the last publish, oldest first */
+    size_t undo_count, undo_capacity;
+    uint32_t undo_pages;      /* size of the database then; if undo_count */
     bool checkpointing;       /* the checkpoint thread has it */
     bool syncing;             /* ... or syncs the log */
     bool hold;                /* records wait for the closing checkpoint */

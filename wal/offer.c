@@ -73,13 +73,42 @@ static bool completes(const struct record_header *header)
     return header->part == header->parts && !(header->flags & RECORD_PREPARED);
 }
 
+/* What was applied becomes visible, and the position with it. */
+static int publish(struct database *database)
+{
+    int rc = 0;
+
+    if (database->applied.txid == database->view.position.txid)
+        return 0;
+    if (database->anchor.connection != NULL)
+        rc = apply_publish(database);
+    if (rc < 0)
+        return rc;
+    notes_works(database);
+    notes_publish(database, &database->applied_header);
+    database->sync_due_ns = clock_now_ns() + SYNC_DELAY_NS;
+    worker_at(database, database->sync_due_ns);
+    return 0;
+}
+
+/* One record of the log. Published alone: what fails after it takes nothing
+ * back that was good, and a long backlog makes progress. */
+static int apply_logged(struct database *database, const struct record *record)
+{
+    int rc = apply_record(database, record);
+
+    if (rc == 0 && record->header.part == record->header.parts)
+        rc = publish(database);
+    return rc;
+}
+
 /* Everything the log has past our position, into the copy or the WAL. */
 static int apply_from_log(struct database *database)
 {
     if (database->incoming.active)
         return redo_log(database, database->incoming.position.txid + 1,
                         incoming_record);
-    return redo_log(database, database->applied.txid + 1, apply_record);
+    return redo_log(database, database->applied.txid + 1, apply_logged);
 }
 
 static int apply_blob(struct database *database,
@@ -159,11 +188,24 @@ static void received_set(struct database *database,
     pthread_mutex_unlock(&database->lock);
 }
 
+/* A record contradicts us. Those before it that came with it are good, and
+ * in the log. */
+static void refuse(struct database *database)
+{
+    char reason[sizeof database->view.stopped];
+
+    snprintf(reason, sizeof reason, "%s", site_failure());
+    if (!database->incoming.active && apply_from_log(database) < 0)
+        apply_abandon(database);
+    replica_stop(database, reason);
+}
+
 static void try_again(struct database *database, int rc)
 {
+    apply_abandon(database);
     database->behind = true;
     if (rc == -EBADMSG || rc == -EPROTONOSUPPORT || rc == -EINVAL) {
-        replica_stop(database, site_failure());
+        refuse(database);
         return;
     }
     if (rc != -EAGAIN)
@@ -208,22 +250,10 @@ void offer_record(struct database *database, struct blob *blob)
 
 void offer_publish(struct database *database)
 {
-    int rc = 0;
+    int rc = publish(database);
 
-    if (database->applied.txid == database->view.position.txid)
-        return;
-    if (database->anchor.connection != NULL)
-        rc = apply_publish(database);
-    if (rc < 0) {
-        apply_abandon(database);
-        database->applied = database->view.position;
+    if (rc < 0)
         try_again(database, rc);
-        return;
-    }
-    notes_works(database);
-    notes_publish(database, &database->applied_header);
-    database->sync_due_ns = clock_now_ns() + SYNC_DELAY_NS;
-    worker_at(database, database->sync_due_ns);
 }
 
 /* What could not be applied when it came, from the log. */

@@ -168,6 +168,9 @@ void replica_detach(struct database *database)
 
     ASSERT(!database->apply.checkpointing);
     if (attached) {
+        /* Of the same batch as what ends us: the log has it. */
+        if (database->applied.txid != database->view.position.txid)
+            apply_abandon(database);
         notes_state(database, DATABASE_ATTACHING);
         if (log_sync(database->log) < 0)
             notes_fails(database);
@@ -311,6 +314,7 @@ static void copy_place_if_complete(struct database *database)
         return;
     }
     if (rc < 0) {
+        apply_abandon(database);
         notes_fails(database);
         worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
         return;

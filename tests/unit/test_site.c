@@ -127,6 +127,11 @@ TEST(a_plus_makes_all_later_calls_fail_too)
     EXPECT_STR(calls_under("lockfile.open=2+:EACCES"), ".AAAA");
 }
 
+TEST(a_range_makes_its_calls_fail)
+{
+    EXPECT_STR(calls_under("lockfile.open=2-4:EIO"), ".III.");
+}
+
 TEST(several_plans_are_separated_by_commas)
 {
     EXPECT_STR(calls_under("thread.start=1:EIO,lockfile.open=4:EMFILE"),

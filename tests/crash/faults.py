@@ -1,0 +1,73 @@
+"""Calls of a daemon that fail, by the name of their site: what it had taken on
+is done later, whole, and nothing half done is ever seen."""
+import os
+import signal
+
+import cluster
+import sql
+from runner import expect_eq, test, until
+
+NAME = "app.db"
+ROWS = 3000  # of 1,000 bytes: more than one buffer of frames
+
+
+def start_with_fault(node, plan):
+    os.environ["TIDEMARK_FAULT"] = plan
+    try:
+        node.restart()
+    finally:
+        del os.environ["TIDEMARK_FAULT"]
+
+
+def prepare(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    with sql.connect(nodes.primary.path(NAME), journal_mode="wal") as db:
+        db.execute("CREATE TABLE small(id INTEGER PRIMARY KEY, v TEXT)")
+        db.execute("CREATE TABLE large(id INTEGER PRIMARY KEY, v BLOB)")
+        db.executemany("INSERT INTO large VALUES(?, zeroblob(1000))",
+                       [(i,) for i in range(ROWS)])
+    nodes.settle(NAME)
+    return nodes
+
+
+def failing_writes(stage, calls, second):
+    """The replica's own WAL cannot be written for a while: first the small
+    commit fails, then it is tried again in one batch with `second`, which
+    changes other pages, and that fails, too."""
+    nodes = prepare(stage)
+    replica = nodes.replicas[0]
+    start_with_fault(replica, "apply.write=%s:ENOSPC" % calls)
+
+    def write(db):
+        db.execute("INSERT INTO small(v) VALUES('one')")
+        nodes.primary.token(NAME)  # a record of its own
+        db.execute(second)
+        nodes.primary.token(NAME)
+    with sql.connect(nodes.primary.path(NAME)) as db:
+        db.execute("INSERT INTO small(v) VALUES('zero')")
+        nodes.settle(NAME)  # calls 1 and 2: the header, and this one
+        # Stopped, it finds both when it goes on.
+        replica.process.send_signal(signal.SIGSTOP)
+        try:
+            write(db)
+        finally:
+            replica.process.send_signal(signal.SIGCONT)
+        until(lambda: "apply.write" in replica.log_text(),
+              "the call never failed")
+        nodes.compare(NAME)
+        write(db)
+        nodes.compare(NAME)
+    with sql.connect(replica.path(NAME)) as db:
+        expect_eq(sql.one(db, "PRAGMA integrity_check"), "ok")
+    expect_eq(replica.databases()[NAME]["health"], "ok")
+
+
+@test(seconds=60)
+def a_batch_that_cannot_be_written_is_written_later_whole(stage):
+    failing_writes(stage, "3-%d" % stage.rng.randint(4, 6),
+                   "UPDATE large SET v = zeroblob(999)")  # packs well
+
+
+@test(seconds=60)
+def a_publish_that_fails_leaves_nothing_behind(stage):
+    failing_writes(stage, "3-5", "UPDATE large SET v = randomblob(9) WHERE id < 9")
