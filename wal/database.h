@@ -241,8 +241,10 @@ void database_on_commit(struct database *database,
                         const struct os_file *journal);
 void database_on_committed(struct database *database, int rc);
 
-/* SETATTR size: 0, or -EBUSY for a -shm while attached, -EROFS for a main
- * file on a replica (own requests pass). _resized: after it was done. */
+/* SETATTR size: 0, or -EBUSY for a -shm while attached and for emptying a main
+ * file that has a WAL, -EROFS for a main file on a replica (own requests
+ * pass). _resized: after it was done. A main file that was emptied is no
+ * database until it is closed. */
 int database_on_resize(struct database *database, enum database_file kind,
                        uint64_t size, bool own);
 void database_on_resized(struct database *database, enum database_file kind);

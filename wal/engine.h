@@ -43,7 +43,7 @@ enum note_kind {
     NOTE_DETACH,       /* close what is open, if nobody uses it */
     NOTE_STOP,         /* stopping: close what is open, now */
     NOTE_EXPLAINED,    /* SQLite cut the file after a commit (VACUUM) */
-    NOTE_REPLACED,     /* another file took the database's name */
+    NOTE_REPLACED,     /* another file took its name, or was written over it */
 };
 
 /* Pages a rollback-mode commit changed, read at its commit operation. */
@@ -178,11 +178,16 @@ struct database {
     struct list notes;
     struct list parked;
     struct list requests;
-    bool modified;  /* an application wrote */
-    bool synced;    /* a commit's FSYNC was answered just now */
-    bool wal;       /* page 1 says WAL */
-    bool forgotten; /* a note could not be left: re-read */
-    int lock_fd;    /* -shm through the mount; -1 when not attached */
+    bool modified;    /* an application wrote */
+    bool synced;      /* a commit's FSYNC was answered just now */
+    bool wal;         /* page 1 says WAL */
+    bool forgotten;   /* a note could not be left: re-read */
+    bool overwriting; /* emptied, for another file to be written over it: it
+                         is no database until a writer closes it */
+    bool overwritten; /* the same until nobody has it open: each writer that
+                         closes it may have been the one */
+    bool let_go;      /* somebody waits for the anchor to go */
+    int lock_fd;      /* -shm through the mount; -1 when not attached */
     struct prepared prepared;
     struct list tail; /* newest last */
     size_t tail_bytes;

@@ -153,6 +153,8 @@ int primary_ready(struct database *database)
         return 0;
     if (database->closing)
         return -ECANCELED;
+    if (notes_overwriting(database))
+        return -EAGAIN;
     rc = attach_main(database);
     if (rc < 0)
         return rc;
@@ -312,7 +314,8 @@ static void held_back_check(struct database *database)
 
 void primary_step(struct database *database, bool modified, bool synced)
 {
-    if (database->view.state == DATABASE_DROPPED || database->closing)
+    if (database->view.state == DATABASE_DROPPED || database->closing ||
+        notes_overwriting(database))
         return;
     if (database->view.state == DATABASE_HELD_BACK) {
         held_back_check(database);
@@ -344,7 +347,10 @@ static void keep_waiting(struct database *database, struct parked *parked,
 
 static void parked_open(struct database *database, struct parked *parked)
 {
-    if (is_attached(database) || database->view.state == DATABASE_ROLLBACK) {
+    bool known = !notes_overwriting(database);
+
+    if (known &&
+        (is_attached(database) || database->view.state == DATABASE_ROLLBACK)) {
         parked->on_done(parked, 0);
     } else if (database->view.state == DATABASE_DROPPED) {
         parked->on_done(parked, -ENOENT);
@@ -403,7 +409,9 @@ static void parked_pass(struct database *database, struct parked *parked)
 {
     int rc = 0;
 
-    if (is_attached(database)) {
+    if (notes_overwriting(database)) {
+        rc = -EAGAIN;
+    } else if (is_attached(database)) {
         rc = pass(database);
     } else if (database->view.state == DATABASE_ROLLBACK) {
         rollback_check(database);
@@ -462,6 +470,18 @@ static void note_tried(struct database *database, int rc)
     worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
 }
 
+/* Another file, or another content. What is mapped and open is of the old. */
+static void note_replaced(struct database *database)
+{
+    attach_close(database, false);
+    database->needs_reread = true;
+    database->attach_at_valid = false;
+    pthread_mutex_lock(&database->lock);
+    database->overwriting = false;
+    pthread_mutex_unlock(&database->lock);
+    notes_state(database, DATABASE_CLOSED);
+}
+
 void primary_note(struct database *database, struct note *note)
 {
     switch (note->kind) {
@@ -498,9 +518,7 @@ void primary_note(struct database *database, struct note *note)
             rollback_explained(database);
         break;
     case NOTE_REPLACED:
-        attach_close(database, false);
-        database->needs_reread = true;
-        notes_state(database, DATABASE_CLOSED);
+        note_replaced(database);
         break;
     case NOTE_HISTORY:
     case NOTE_OFFER:

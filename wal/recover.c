@@ -444,6 +444,7 @@ void recover_mark_clean(void *context, struct database *database)
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
         database->stopped || database->log == NULL ||
+        notes_overwriting(database) ||
         database->hashes_saved_txid != database->view.position.txid)
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,
