@@ -85,6 +85,27 @@ static bool backing_status(struct catalog *catalog, const char *name,
            S_ISREG(ret_status->st_mode);
 }
 
+/* What a message, a log line and a line of `status` can name: no control
+ * bytes. Any other file may have them, but none becomes a database. */
+static bool name_is_clean(const char *name)
+{
+    for (const char *at = name; *at != '\0'; at++)
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return false;
+    return true;
+}
+
+/* -EINVAL, told: this would make a database that no replica can have. */
+static int refuse_name(struct catalog *catalog, const char *name)
+{
+    if (catalog->config.on_event != NULL)
+        catalog->config.on_event(catalog->config.context,
+                                 DATABASE_EVENT_REFUSED, name,
+                                 "a database's name has no control characters; "
+                                 "rename the file");
+    return -EINVAL;
+}
+
 /* A file turns out to be a database: the object now, its files on the
  * worker. With a reference, or NULL. */
 static struct database *adopt(struct catalog *catalog, const char *name)
@@ -93,8 +114,13 @@ static struct database *adopt(struct catalog *catalog, const char *name)
     struct lineage lineage;
     struct stat status;
 
-    if (!is_primary(catalog) || !backing_status(catalog, name, &status) ||
-        catalog_draw_lineage(&lineage) < 0)
+    if (!is_primary(catalog) || !backing_status(catalog, name, &status))
+        return NULL;
+    if (!name_is_clean(name)) {
+        (void)refuse_name(catalog, name);
+        return NULL;
+    }
+    if (catalog_draw_lineage(&lineage) < 0)
         return NULL;
     database = catalog_make(catalog, name, &lineage);
     if (database == NULL)
@@ -112,6 +138,21 @@ static struct database *adopt(struct catalog *catalog, const char *name)
 
 /* ---- open and release ---------------------------------------------------- */
 
+/* A companion of what is no database yet makes it one. */
+static int create_companion(struct catalog *catalog, const char *name)
+{
+    enum database_file kind;
+    char base[DATABASE_NAME_MAX + 1];
+    struct database *database = find_of(catalog, name, &kind, base);
+    struct stat status;
+
+    database_unref(database);
+    if (database != NULL || kind == DATABASE_FILE_MAIN || name_is_clean(base) ||
+        !backing_status(catalog, base, &status))
+        return 0;
+    return refuse_name(catalog, base);
+}
+
 int catalog_on_create(struct catalog *catalog, const char *name, bool own)
 {
     char base[DATABASE_NAME_MAX + 1];
@@ -119,8 +160,10 @@ int catalog_on_create(struct catalog *catalog, const char *name, bool own)
     struct database *database;
     bool known;
 
-    if (own || is_primary(catalog))
+    if (own)
         return 0;
+    if (is_primary(catalog))
+        return name_is_clean(name) ? 0 : create_companion(catalog, name);
     database = find_of(catalog, name, &kind, base);
     known = database != NULL;
     database_unref(database);
@@ -169,6 +212,12 @@ static int open_wal(struct database *database, int flags)
     return 0;
 }
 
+/* It can be read, and taken away; what is written would be nowhere else. */
+static int open_unclean(struct catalog *catalog, const char *base, int flags)
+{
+    return (flags & O_ACCMODE) == O_RDONLY ? 0 : refuse_name(catalog, base);
+}
+
 int catalog_on_open(struct catalog *catalog, const char *name,
                     const struct os_file *backing, int flags, bool created,
                     bool own, struct parked *parked,
@@ -184,8 +233,11 @@ int catalog_on_open(struct catalog *catalog, const char *name,
     *ret_kind = DATABASE_FILE_OTHER;
     if (database == NULL && !own &&
         (kind == DATABASE_FILE_MAIN ? has_header(backing)
-                                    : kind != DATABASE_FILE_SHM))
+                                    : kind != DATABASE_FILE_SHM)) {
+        if (is_primary(catalog) && !name_is_clean(base))
+            return open_unclean(catalog, base, flags);
         database = adopt(catalog, base);
+    }
     if (database == NULL)
         return 0;
     if (!own && kind == DATABASE_FILE_MAIN)
@@ -477,6 +529,14 @@ static int rename_check(struct catalog *catalog, const char *name)
     return rc;
 }
 
+static bool is_known(struct catalog *catalog, const char *name)
+{
+    struct database *database = catalog_find(catalog, name);
+
+    database_unref(database);
+    return database != NULL;
+}
+
 struct below {
     const char *directory;
     size_t length;
@@ -504,6 +564,8 @@ int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
     if (below.found)
         return is_primary(catalog) ? -EBUSY : -EROFS;
     rc = rename_check(catalog, from);
+    if (rc == 0 && !name_is_clean(to) && is_known(catalog, from))
+        rc = refuse_name(catalog, to);
     return rc == 0 ? rename_check(catalog, to) : rc;
 }
 

@@ -157,12 +157,21 @@ static void hear_database(struct guest *guest, struct body_database *replica)
     database_unref(database);
 }
 
-static void open_unnamed(void *context, struct database *database)
+/* A name that OPEN cannot carry; the engine makes none, but finds what is in
+ * its folder. */
+static bool is_nameable(const struct database *database)
 {
-    struct guest *guest = context;
+    const char *name = database_name(database);
+
+    return body_name_is_valid(name, strlen(name));
+}
+
+static void open_unnamed(struct guest *guest, struct database *database)
+{
     struct supply *supply;
 
-    if (guest->link.closing || stream_of(guest, database) != NULL)
+    if (guest->link.closing || stream_of(guest, database) != NULL ||
+        !is_nameable(database))
         return;
     supply = stream_add(guest, database);
     if (supply != NULL)
@@ -204,6 +213,12 @@ static void hear_last(struct guest *guest)
     guest->state = GUEST_SERVING;
     catalog_each(guest->host->catalog, gather, &all);
     for (size_t i = 0; i < all.count; i++) {
+        if (!is_nameable(all.databases[i]))
+            log_error("replication.unnameable",
+                      "database=%s node=%s text=\"rename it, with this node "
+                      "stopped\"",
+                      logger_quote(database_name(all.databases[i])),
+                      logger_quote(guest->hello.node));
         open_unnamed(guest, all.databases[i]);
         database_unref(all.databases[i]);
     }

@@ -1,9 +1,12 @@
 """What nodes tell each other when one of them was away, or is odd."""
+import errno
 import os
+import shutil
 
 import cluster
-from files import make
-from runner import expect_eq, test, until
+import sql
+from files import make, refuses
+from runner import expect, expect_eq, expect_raises, test, until
 
 
 @test(seconds=60)
@@ -33,3 +36,31 @@ def a_database_that_went_while_a_replica_was_away_goes_there_too(stage):
                   "%s is still in the mount of the replica" % name)
         os.unlink(primary.path("there.db"))
         until(lambda: "there.db" not in primary.databases(), "not dropped")
+
+
+@test(seconds=40)
+def a_name_that_no_replica_could_be_told_stops_none_but_itself(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    make(primary.path("good.db"), 10)
+    nodes.compare("good.db")
+    for mode in ("delete", "wal"):
+        expect_raises(sql.sqlite3.OperationalError, "unable to open", make,
+                      primary.path("a\tb-%s.db" % mode), 10, mode)
+    make(stage.path("outside.db"), 10, "delete")
+    shutil.copy(stage.path("outside.db"), primary.path("copied\n.db"))
+    # It can be read and taken away again, but nothing is written to it.
+    with sql.connect(primary.path("copied\n.db")) as connection:
+        expect_eq(sql.one(connection, "SELECT count(*) FROM t"), 10)
+        expect_raises(sql.sqlite3.OperationalError, "readonly",
+                      connection.execute, "DELETE FROM t")
+    os.rename(primary.path("copied\n.db"), primary.path("copied.db"))
+    until(lambda: "copied.db" in primary.databases(), "not adopted")
+    make(primary.path("rest.db"), 10, "delete")
+    refuses(errno.EINVAL, os.rename, primary.path("rest.db"),
+            primary.path("rest\x7f.db"))
+    make(primary.path("late.db"), 10)
+    expect_eq(nodes.compare_all(),
+              ["copied.db", "good.db", "late.db", "rest.db"])
+    expect("database.refused" in primary.log_text(), "it is not in the log")
+    expect_eq(replica.log_text().count("replication.primary"), 1)

@@ -348,3 +348,22 @@ TEST(both_ends_know_how_far_the_replica_is)
     EXPECT_OK(roster_forget(&roster, "r"));
     the_cluster_ends();
 }
+
+TEST(a_database_that_no_message_could_name_costs_only_itself)
+{
+    struct rng rng = test_rng();
+    struct database *odd, *good;
+
+    a_cluster();
+    odd = a_database("a\tb.db", 1);
+    good = a_database("good.db", 2);
+    commits(odd, &rng, 2);
+    commits(good, &rng, 2);
+    client_starts();
+    UNTIL(is_equal(good));
+    engine_commit(odd, &rng);
+    engine_commit(good, &rng);
+    UNTIL(is_equal(good));
+    EXPECT_TRUE(copy_of(odd) == NULL);
+    the_cluster_ends();
+}
