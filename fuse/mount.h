@@ -34,6 +34,7 @@ enum mount_mode {
 };
 
 #define MOUNT_PRIMARY_BYTES 256
+#define MOUNT_LAG_UNKNOWN 999999999 /* the most that .lag has room for */
 #define MOUNT_KEEP_OWNER UINT32_MAX /* no override of uid or gid */
 
 /*
@@ -60,7 +61,8 @@ struct mount_hooks {
     const char *(*primary_name)(void *context,
                                 char buffer[MOUNT_PRIMARY_BYTES]);
 
-    /* How old this node's data may be, in milliseconds. */
+    /* How old this node's data may be, in milliseconds; MOUNT_LAG_UNKNOWN:
+     * nobody knows, or more. */
     int64_t (*lag_ms)(void *context);
 
     /* 0: wait->on_done will be called, perhaps before this returns (then from

@@ -4,7 +4,8 @@
  *
  *   .primary                   host name of the primary; only on a replica
  *                              that knows one
- *   .lag                       milliseconds, "%+010d\n"
+ *   .lag                       milliseconds, "%+010d\n"; on a replica of its
+ *                              worst database, +999999999 for unknown
  *   DB-pos                     "%016x/%016x\n", TXID and sum of database DB
  *   .tidemark/status.json      what `status --json` says
  *   .tidemark/token/DB         token of DB; on the primary it covers every

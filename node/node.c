@@ -406,7 +406,7 @@ int node_run(const struct config *config)
     node->started_ns = clock_now_ns();
     pthread_mutex_init(&node->lock_passed, NULL);
     list_init(&node->passed);
-    pthread_mutex_init(&node->links.lock, NULL);
+    node_facts_init(&node->facts);
     limits_raise();
     umask(0); /* modes are what applications ask for */
     rc = node_up(node);
@@ -418,7 +418,7 @@ int node_run(const struct config *config)
     node_down(node);
     if (rc == 0)
         log_info("node.stopped", "data=%s", logger_quote(config->data));
-    pthread_mutex_destroy(&node->links.lock);
+    node_facts_close(&node->facts);
     pthread_mutex_destroy(&node->lock_passed);
     free(node);
     thread_unregister();

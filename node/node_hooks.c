@@ -43,7 +43,13 @@ static const char *hook_primary(void *context, char buffer[MOUNT_PRIMARY_BYTES])
 
 static int64_t hook_lag(void *context)
 {
-    return node_lag_ms(context);
+    struct node *node = context;
+    struct node_facts *facts = node_facts_get(node);
+    uint64_t lag_us = node->is_primary ? 0 : node_facts_lag_us(facts);
+
+    node_facts_put(node, facts);
+    return lag_us / 1000 < MOUNT_LAG_UNKNOWN ? (int64_t)((lag_us + 500) / 1000)
+                                             : MOUNT_LAG_UNKNOWN;
 }
 
 static int hook_wait(void *context, const char *database, const char *token,
@@ -228,7 +234,7 @@ static void control_cancel(void *context, struct control_call *call)
 
 static json_t *control_status(void *context)
 {
-    node_links_refresh(context);
+    node_facts_refresh(context);
     return node_status(context);
 }
 

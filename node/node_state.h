@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * node/node_state.h - inside one node: what node.c, node_hooks.c,
- * node_links.c and node_status.c share. Loop thread only, but where said.
+ * node_links.c, node_facts.c and node_status.c share. Loop thread only, but
+ * where said.
  */
 #ifndef TIDEMARK_NODE_NODE_STATE_H
 #define TIDEMARK_NODE_NODE_STATE_H
@@ -14,6 +15,7 @@
 #include "node/config.h"
 #include "node/control.h"
 #include "node/doorway.h"
+#include "node/node_facts.h"
 #include "node/node_links.h"
 #include "node/status.h"
 #include "node/waits.h"
@@ -42,6 +44,7 @@ struct node {
     struct doorway doorway;
     struct control control;
     struct links links;
+    struct facts_place facts; /* for status, which any thread may ask for */
     pthread_mutex_t lock_passed;
     struct list passed; /* [lock_passed] forced passes that are done */
     void (*on_links_closed)(struct node *node);
@@ -52,16 +55,6 @@ int node_links_open(struct node *node);
 void node_links_close(struct node *node, void (*on_closed)(struct node *node));
 void node_links_changed(struct node *node, struct database *database);
 void node_links_free(struct node *node);
-
-/* Takes the copy for status anew. */
-void node_links_refresh(struct node *node);
-
-/* What the links know, for status. Any thread. */
-void node_links_facts(struct node *node, struct status_node *facts);
-void node_links_database(struct node *node, const struct database_view *view,
-                         struct status_database *facts);
-int node_links_replicas(struct node *node, json_t *status);
-int64_t node_lag_ms(struct node *node);
 
 /* node_hooks.c: answers the tokens whose pass is done. Loop. */
 void node_passed(struct node *node);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * node/node_status.c - the node's facts for docs/status.md. Any thread: the
- * catalog's views are consistent copies, what the links know was left under
- * a lock by the loop (node_links.c).
+ * catalog's views are consistent copies, what the links know is in a picture
+ * that the loop took (node_facts.h).
  */
 #include "node/node_state.h"
 
@@ -48,7 +48,7 @@ static int by_name(const void *a, const void *b)
     return strcmp(database_name(*left), database_name(*right));
 }
 
-static int add_database(struct node *node, json_t *status,
+static int add_database(const struct node_facts *known, json_t *status,
                         struct database *database)
 {
     struct status_database facts = {
@@ -62,12 +62,12 @@ static int add_database(struct node *node, json_t *status,
     };
 
     database_view(database, &facts.view);
-    if (!node->is_primary)
-        node_links_database(node, &facts.view, &facts);
+    node_facts_of_database(known, &facts);
     return status_add_database(status, &facts);
 }
 
-static int add_databases(struct node *node, json_t *status)
+static int add_databases(struct node *node, const struct node_facts *known,
+                         json_t *status)
 {
     struct gather gather = {0};
     int rc = 0;
@@ -78,7 +78,7 @@ static int add_databases(struct node *node, json_t *status)
               by_name);
     for (size_t i = 0; i < gather.count; i++) {
         if (rc == 0)
-            rc = add_database(node, status, gather.databases[i]);
+            rc = add_database(known, status, gather.databases[i]);
         database_unref(gather.databases[i]);
     }
     free(gather.databases);
@@ -109,18 +109,19 @@ json_t *node_status(struct node *node)
         .primary_id = "",
         .primary_rtt_us = STATUS_NONE,
     };
+    struct node_facts *known = node_facts_get(node);
     json_t *status;
-    int rc;
+    int rc = -ENOMEM;
 
     address_format(&config->node.advertise, advertise);
     address_format(&config->lease.primary, primary);
-    node_links_facts(node, &facts);
+    node_facts_of_node(known, &facts);
     status = status_make(&facts);
-    if (status == NULL)
-        return NULL;
-    rc = add_databases(node, status);
+    if (status != NULL)
+        rc = add_databases(node, known, status);
     if (rc == 0)
-        rc = node_links_replicas(node, status);
+        rc = node_facts_of_replicas(known, status);
+    node_facts_put(node, known);
     if (rc < 0) {
         json_decref(status);
         return NULL;

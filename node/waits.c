@@ -264,6 +264,20 @@ void waits_changed(struct waits *waits, struct database *database)
     room_free_if_empty(room);
 }
 
+void waits_each(const struct waits *waits,
+                void (*visit)(void *context, const char *name, size_t count),
+                void *context)
+{
+    struct list *link;
+
+    ASSERT_ON_LOOP();
+    for (link = waits->rooms.next; link != &waits->rooms; link = link->next) {
+        const struct wait_room *room = LIST_ENTRY(link, struct wait_room, link);
+
+        visit(context, room->name, wait_count(&room->queue));
+    }
+}
+
 void waits_close(struct waits *waits)
 {
     struct list *link, *safe, *one, *next;

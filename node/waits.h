@@ -52,6 +52,11 @@ void waits_begin(struct waits *waits, struct waiter *waiter,
 /* Ends a wait with -ECANCELED; one that is done already is fine. */
 void waits_cancel(struct waits *waits, struct waiter *waiter);
 
+/* Each database name that somebody waits for, and how many do. */
+void waits_each(const struct waits *waits,
+                void (*visit)(void *context, const char *name, size_t count),
+                void *context);
+
 /* The database's position or history moved. */
 void waits_changed(struct waits *waits, struct database *database);
 
