@@ -17,8 +17,9 @@ struct sync {
     struct mount *mount;
     fuse_req_t req;
     struct database *database; /* a reference */
-    atomic_int halves;         /* not done yet */
-    atomic_int rc;             /* of the half that failed, 0: none */
+    enum database_file kind;
+    atomic_int halves; /* not done yet */
+    atomic_int rc;     /* of the half that failed, 0: none */
 };
 
 static void sync_reply(fuse_req_t req, int rc)
@@ -35,8 +36,11 @@ static void sync_half(struct sync *sync, int rc)
         atomic_store(&sync->rc, rc);
     if (atomic_fetch_sub(&sync->halves, 1) > 1)
         return;
+    rc = atomic_load(&sync->rc);
     atomic_fetch_sub(&sync->mount->parked, 1);
-    sync_reply(sync->req, atomic_load(&sync->rc));
+    sync_reply(sync->req, rc);
+    if (rc == 0)
+        database_on_synced(sync->database, sync->kind);
     database_unref(sync->database);
     free(sync);
 }
@@ -71,6 +75,7 @@ static void sync_database(fuse_req_t req, struct inode *inode, int datasync,
         .mount = mount,
         .req = req,
         .database = database,
+        .kind = kind,
         .halves = 2,
     };
     atomic_fetch_add(&mount->parked, 1);

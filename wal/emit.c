@@ -22,7 +22,7 @@ struct emission {
     struct emit_source *source;
     uint64_t *values;       /* page hashes, source order */
     const uint8_t **images; /* of one part */
-    uint8_t *buffers;       /* of one part: a page each */
+    uint8_t *buffers;       /* of one part: a page each, and one to spare */
     uint32_t part_pages;    /* pages in one part */
     struct record_header header;
 };
@@ -47,10 +47,10 @@ static int emission_alloc(struct emission *emission)
         return 0;
     rc = os_alloc(&emission->values, (size_t)count * 8, SITE_EMIT_ALLOC);
     if (rc == 0)
-        rc = os_alloc(&emission->images, part * sizeof(uint8_t *),
+        rc = os_alloc(&emission->images, (part + 1) * sizeof(uint8_t *),
                       SITE_EMIT_ALLOC);
     if (rc == 0)
-        rc = os_alloc(&emission->buffers, (size_t)part * page_bytes,
+        rc = os_alloc(&emission->buffers, (size_t)(part + 1) * page_bytes,
                       SITE_EMIT_ALLOC);
     return rc;
 }
@@ -74,7 +74,8 @@ static int emission_hash(struct emission *emission)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < source->count; i++) {
-        uint32_t slot = kept % emission->part_pages;
+        uint32_t slot = kept < emission->part_pages ? kept
+                                                    : emission->part_pages;
         pgno_t pgno = source->pgnos[i];
         uint64_t value;
         int rc = emission_fetch(emission, i, slot);
@@ -90,6 +91,22 @@ static int emission_hash(struct emission *emission)
     }
     source->count = kept;
     return 0;
+}
+
+/* A snapshot replaces everything: what was there before, perhaps pages of
+ * another size, counts no more. */
+static uint64_t emission_sum(const struct emission *emission)
+{
+    const struct emit_source *source = emission->source;
+    uint64_t sum = 0;
+
+    if (!(emission->plan->flags & RECORD_SNAPSHOT))
+        return hashes_sum_after(&emission->database->hashes, source->pgnos,
+                                emission->values, source->count,
+                                emission->plan->size_pages);
+    for (uint32_t i = 0; i < source->count; i++)
+        sum ^= emission->values[i];
+    return sum;
 }
 
 static void emission_header(struct emission *emission)
@@ -109,9 +126,7 @@ static void emission_header(struct emission *emission)
         .first_txid = before.txid + 1,
         .last_txid = before.txid + plan->commits,
         .previous = before,
-        .sum_after = hashes_sum_after(&database->hashes, source->pgnos,
-                                      emission->values, source->count,
-                                      plan->size_pages),
+        .sum_after = emission_sum(emission),
         .page_bytes = plan->page_bytes,
         .size_pages = plan->size_pages,
         .commit_wall_ns = clock_wall_ns(),
@@ -172,6 +187,8 @@ static void position_follow(struct database *database,
                             const pgno_t *pgnos, const uint64_t *values,
                             uint32_t count)
 {
+    if (header->flags & RECORD_SNAPSHOT)
+        hashes_resize(&database->hashes, 0);
     /* A database that shrinks and grows in one batch: cut first. */
     if (header->size_pages < database->hashes.count)
         hashes_resize(&database->hashes, header->size_pages);
@@ -315,6 +332,7 @@ int emit_resolve(struct database *database, bool commit)
     database->prepared = (struct prepared){0};
     pthread_mutex_unlock(&database->lock);
     if (!commit) {
+        header.flags &= ~(uint32_t)RECORD_SNAPSHOT;
         header.sum_after = header.previous.sum;
         header.size_pages = database->hashes.count;
         prepared.count = 0;

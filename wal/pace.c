@@ -120,6 +120,8 @@ bool pace_look(struct database *database, bool modified, bool synced)
     ASSERT_ON_WORKER();
     if (capture->paced || (!modified && !synced && capture->look_until_ns == 0))
         return false;
+    if (modified || synced)
+        capture->look_until_ns = 0; /* somebody lives: all our patience anew */
     if (!capture_is_pending(database)) {
         capture->look_until_ns = 0;
         return false;

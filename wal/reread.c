@@ -51,12 +51,11 @@ static int reread_emit(struct database *database, struct readview *view)
     struct emit_source source = {.fetch = fetch_page, .context = view};
     int rc;
 
-    /* Another page size is another database file altogether: everything of
-     * the old one goes out of the sum first. */
+    /* Another page size is another database file altogether. */
     if (database->view.page_bytes != 0 &&
         database->view.page_bytes != view->page_bytes) {
         plan.flags |= RECORD_SNAPSHOT;
-        hashes_resize(&database->hashes, 0);
+        plan.drop_unchanged = false;
     }
     rc = reread_all_pages(view->size_pages, view->page_bytes, &source.pgnos,
                           &source.count);
