@@ -55,10 +55,6 @@ static int add_database(const struct node_facts *known, json_t *status,
         .name = database_name(database),
         .lag_us = STATUS_NONE,
         .behind_txids = STATUS_NONE,
-        .backlog_bytes = STATUS_NONE,
-        .oldest_wait_ms = STATUS_NONE,
-        .oldest_reader_ms = STATUS_NONE,
-        .oldest_fsync_ms = STATUS_NONE,
     };
 
     database_view(database, &facts.view);

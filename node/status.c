@@ -208,14 +208,6 @@ static json_t *position_json(const struct database_view *view)
                      number_json(view->durable_txid));
 }
 
-static json_t *oldest_json(const struct status_database *database)
-{
-    return json_pack("{s:o, s:o, s:o}", "wait_ms",
-                     number_json(database->oldest_wait_ms), "reader_ms",
-                     number_json(database->oldest_reader_ms), "fsync_ms",
-                     number_json(database->oldest_fsync_ms));
-}
-
 static json_t *counters_json(const struct database_view *view)
 {
     return json_pack(
@@ -232,24 +224,22 @@ static json_t *database_json(const struct status_database *database,
     const struct database_view *view = &database->view;
 
     return json_pack(
-        "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I,"
-        " s:I, s:{s:o, s:o}, s:o, s:o, s:o}",
+        "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I,"
+        " s:{s:o, s:o}, s:o, s:o}",
         "name", text_json(database->name), "state",
         database_state_name(view->state), "health", status_health_name(health),
         "problem", text_json(problem), "lineage", lineage_json(&view->lineage),
         "position", position_json(view), "lag_us",
         number_json(database->lag_us), "behind_txids",
-        number_json(database->behind_txids), "backlog_bytes",
-        number_json(database->backlog_bytes), "commit_time",
+        number_json(database->behind_txids), "commit_time",
         time_json(view->commit_wall_ns), "page_bytes",
         (json_int_t)view->page_bytes, "size_pages",
         (json_int_t)view->size_pages, "wal_frames",
         (json_int_t)view->wal_frames, "applications",
         (json_int_t)view->applications, "log", "bytes",
         number_json(view->log_bytes), "first_txid",
-        number_json(view->first_log_txid), "oldest", oldest_json(database),
-        "waiters", number_json(database->waiters), "counters",
-        counters_json(view));
+        number_json(view->first_log_txid), "waiters",
+        number_json(database->waiters), "counters", counters_json(view));
 }
 
 int status_add_database(json_t *status, const struct status_database *database)
@@ -267,14 +257,13 @@ int status_add_database(json_t *status, const struct status_database *database)
 
 static json_t *stream_json(const struct status_stream *stream)
 {
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "database",
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "database",
                      text_json(stream->database), "state", stream->state,
                      "received_txid", number_json(stream->received_txid),
                      "durable_txid", number_json(stream->durable_txid),
                      "applied_txid", number_json(stream->applied_txid),
                      "lag_us", number_json(stream->lag_us), "behind_txids",
-                     number_json(stream->behind_txids), "backlog_bytes",
-                     number_json(stream->backlog_bytes));
+                     number_json(stream->behind_txids));
 }
 
 static json_t *streams_json(const struct status_replica *replica)
@@ -296,7 +285,8 @@ static enum status_health replica_health(const struct status_replica *replica)
     if (!replica->connected)
         return STATUS_DEGRADED;
     for (size_t i = 0; i < replica->stream_count; i++)
-        if (strcmp(replica->streams[i].state, "stopped") == 0)
+        if (strcmp(replica->streams[i].state, "waiting") == 0 ||
+            strcmp(replica->streams[i].state, "copy") == 0)
             return STATUS_DEGRADED;
     return STATUS_OK;
 }

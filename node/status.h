@@ -32,7 +32,7 @@ struct status_node {
     const char *data;
     const char *mode;        /* "passthrough" or "classic" */
     const char *mode_reason; /* why not passthrough; "" */
-    const char *log_method;  /* log_method(); "" when no log is open yet */
+    const char *log_method;  /* log_method() */
     bool is_primary;
     bool candidate;
     epoch_t epoch; /* highest known; 0: none */
@@ -52,24 +52,18 @@ struct status_database {
     /* On a replica, against the primary; STATUS_NONE on the primary. */
     uint64_t lag_us; /* commit there to visible here, upper bound */
     uint64_t behind_txids;
-    uint64_t backlog_bytes; /* received, not applied yet */
-    /* The oldest that is still waiting; STATUS_NONE: nothing waits. */
-    uint64_t oldest_wait_ms;   /* a wait for a token */
-    uint64_t oldest_reader_ms; /* a read transaction that holds the WAL */
-    uint64_t oldest_fsync_ms;  /* a parked FSYNC */
-    uint64_t waiters;
+    uint64_t waiters; /* for a token */
 };
 
 /* One database as it travels to one replica. */
 struct status_stream {
     const char *database;
-    const char *state; /* "live", "log", "copy", "stopped" */
+    const char *state; /* "live", "log", "copy", "waiting" */
     txid_t received_txid;
     txid_t durable_txid;
     txid_t applied_txid;
     uint64_t lag_us; /* commit to applied there, by this node's clock */
     uint64_t behind_txids;
-    uint64_t backlog_bytes; /* sent or to be sent, not applied there */
 };
 
 /* One replica, as the primary sees it. */

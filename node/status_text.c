@@ -79,15 +79,13 @@ static void add_health(struct table *table, const json_t *object)
     table_add(table, paint_of(health), "%s", health);
 }
 
-/* Lag, distance in transactions and backlog, of one thing or of several. */
+/* Lag and distance in transactions, of one thing or of several. */
 struct distance {
     uint64_t lag_us;
     uint64_t behind_txids;
-    uint64_t backlog_bytes;
 };
 
-static const struct distance no_distance = {STATUS_NONE, STATUS_NONE,
-                                            STATUS_NONE};
+static const struct distance no_distance = {STATUS_NONE, STATUS_NONE};
 
 static uint64_t larger(uint64_t a, uint64_t b)
 {
@@ -102,23 +100,20 @@ static void distance_include(struct distance *distance, const json_t *object)
     distance->lag_us = larger(distance->lag_us, number_of(object, "lag_us"));
     distance->behind_txids = larger(distance->behind_txids,
                                     number_of(object, "behind_txids"));
-    distance->backlog_bytes = larger(distance->backlog_bytes,
-                                     number_of(object, "backlog_bytes"));
 }
 
 static void add_distance(struct table *table, const struct distance *distance)
 {
     add_us(table, distance->lag_us);
     add_number(table, distance->behind_txids);
-    add_bytes(table, distance->backlog_bytes);
 }
 
 /* ---- nodes -------------------------------------------------------------- */
 
 static const struct table_column node_columns[] = {
-    {"NODE", false}, {"ROLE", false},   {"REGION", false}, {"EPOCH", true},
-    {"LAG", true},   {"BEHIND", true},  {"BACKLOG", true}, {"RTT", true},
-    {"MODE", false}, {"HEALTH", false},
+    {"NODE", false}, {"ROLE", false}, {"REGION", false},
+    {"EPOCH", true}, {"LAG", true},   {"BEHIND", true},
+    {"RTT", true},   {"MODE", false}, {"HEALTH", false},
 };
 
 static void add_this_node(struct table *table, const json_t *status)
@@ -153,7 +148,7 @@ static void add_primary(struct table *table, const json_t *status)
         id = text_of(primary, "address");
     table_add(table, TABLE_PLAIN, "%s", id);
     table_add(table, TABLE_PLAIN, "primary");
-    for (int i = 0; i < 5; i++)
+    for (int i = 0; i < 4; i++)
         table_add(table, TABLE_PLAIN, "-");
     add_us(table, connected ? number_of(primary, "rtt_us") : STATUS_NONE);
     table_add(table, TABLE_PLAIN, "-");
@@ -204,8 +199,8 @@ static int print_nodes(const json_t *status, FILE *to, bool colour)
 
 static const struct table_column database_columns[] = {
     {"DATABASE", false}, {"STATE", false},  {"POSITION", true}, {"LAG", true},
-    {"BEHIND", true},    {"BACKLOG", true}, {"SIZE", true},     {"LOG", true},
-    {"OPEN", true},      {"OLDEST", false}, {"HEALTH", false},
+    {"BEHIND", true},    {"SIZE", true},    {"LOG", true},      {"OPEN", true},
+    {"WAITING", true},   {"HEALTH", false},
 };
 
 /* Its own distance from the primary, or of its slowest replica from here. */
@@ -224,34 +219,6 @@ static struct distance database_distance(const json_t *status,
             stream) if (strcmp(text_of(stream, "database"), name) == 0)
             distance_include(&worst, stream);
     return worst;
-}
-
-/* "reader 3.2 s": what has been waiting longest. */
-static void add_oldest(struct table *table, const json_t *database)
-{
-    static const struct {
-        const char *member, *name;
-    } kinds[] = {
-        {"reader_ms", "reader"}, {"wait_ms", "wait"}, {"fsync_ms", "fsync"}};
-    const json_t *oldest = json_object_get(database, "oldest");
-    char text[QUANTITY_TEXT_BYTES];
-    const char *name = NULL;
-    uint64_t most = 0;
-
-    for (size_t i = 0; i < ARRAY_LENGTH(kinds); i++) {
-        uint64_t ms = number_of(oldest, kinds[i].member);
-
-        if (ms == STATUS_NONE || (name != NULL && ms <= most))
-            continue;
-        name = kinds[i].name;
-        most = ms;
-    }
-    if (name == NULL) {
-        table_add(table, TABLE_PLAIN, "-");
-        return;
-    }
-    quantity_format_us(most * 1000, text);
-    table_add(table, TABLE_PLAIN, "%s %s", name, text);
 }
 
 static void add_position(struct table *table, const json_t *database)
@@ -289,7 +256,7 @@ static void add_database(struct table *table, const json_t *status,
     add_size(table, database);
     add_bytes(table, number_of(json_object_get(database, "log"), "bytes"));
     add_number(table, number_of(database, "applications"));
-    add_oldest(table, database);
+    add_number(table, number_of(database, "waiters"));
     add_health(table, database);
 }
 

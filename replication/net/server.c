@@ -386,6 +386,28 @@ void server_replicas(const struct server *server,
     }
 }
 
+/* In the words of docs/status.md; NULL: there is nothing to tell of. */
+static const char *stream_state(const struct supply *supply)
+{
+    switch (supply->feed.state) {
+    case FEED_WAITING:
+        return "waiting";
+    case FEED_READING: /* from memory is as it is committed */
+        return supply->submitted || supply->batch_count > 0 ? "log" : "live";
+    case FEED_TAIL:
+        return "live";
+    case FEED_STARVED:
+        return "log";
+    case FEED_COPYING:
+    case FEED_COPY_STARVED:
+        return "copy";
+    case FEED_CLOSED: /* dropped, or the replica does not follow it */
+    case FEED_STATES:
+        break;
+    }
+    return NULL;
+}
+
 void server_streams(const struct server *server,
                     const struct database *database,
                     void (*visit)(void *context,
@@ -400,12 +422,13 @@ void server_streams(const struct server *server,
          link = link->next) {
         const struct guest *guest = LIST_ENTRY(link, struct guest, among);
         const struct supply *supply = guest_stream(guest, database);
+        const char *state = supply == NULL ? NULL : stream_state(supply);
 
-        if (supply == NULL || guest->link.closing)
+        if (state == NULL || guest->link.closing)
             continue;
         visit(context, &(struct server_stream){
                            .node = guest->hello.node,
-                           .state = feed_state_name(supply->feed.state),
+                           .state = state,
                            .reason = body_reason_name(supply->feed.reason),
                            .received_txid = supply->feed.acked.received_txid,
                            .durable_txid = supply->feed.acked.durable_txid,

@@ -63,7 +63,7 @@ struct server_replica {
 
 struct server_stream {
     const char *node;
-    const char *state;  /* feed_state_name() */
+    const char *state;  /* "live", "log", "copy", "waiting": docs/status.md */
     const char *reason; /* of the last OPEN, body_reason_name() */
     txid_t received_txid, durable_txid, applied_txid;
     uint64_t lag_ns, behind_txids;
@@ -76,7 +76,7 @@ void server_replicas(const struct server *server,
                                    const struct server_replica *replica),
                      void *context);
 
-/* Each stream of database. */
+/* Each stream of database that is open: not to who does not follow it. */
 void server_streams(const struct server *server,
                     const struct database *database,
                     void (*visit)(void *context,

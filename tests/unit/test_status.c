@@ -61,10 +61,6 @@ static struct status_database a_database(const char *name)
                  .commit_wall_ns = UINT64_C(1769860800123000000)},
         .lag_us = STATUS_NONE,
         .behind_txids = STATUS_NONE,
-        .backlog_bytes = STATUS_NONE,
-        .oldest_wait_ms = STATUS_NONE,
-        .oldest_reader_ms = STATUS_NONE,
-        .oldest_fsync_ms = STATUS_NONE,
     };
 }
 
@@ -135,7 +131,7 @@ TEST(a_node_and_its_databases_have_every_member_of_the_schema)
     EXPECT_STR(TEXT_AT(status, "databases.0.commit_time"),
                "2026-01-31T12:00:00.123Z");
     EXPECT_EQ(NUMBER_AT(status, "databases.0.log.first_txid"), 4000);
-    EXPECT_TRUE(json_is_null(at(status, "databases.0.oldest.reader_ms")));
+    EXPECT_EQ(NUMBER_AT(status, "databases.0.waiters"), 0);
     EXPECT_EQ(NUMBER_AT(status, "databases.0.counters.gaps"), 0);
     EXPECT_TRUE(json_is_null(at(status, "databases.0.problem")));
     json_decref(status);
@@ -200,11 +196,11 @@ TEST(whatever_is_not_green_has_a_sentence)
 TEST(on_the_primary_a_database_is_as_late_as_its_slowest_replica)
 {
     const struct status_stream near[] = {
-        {"a.db", "live", 9, 9, 9, 90, 0, 0},
-        {"b.db", "live", 5, 5, 5, 100, 0, 0},
+        {"a.db", "live", 9, 9, 9, 90, 0},
+        {"b.db", "live", 5, 5, 5, 100, 0},
     };
     const struct status_stream far[] = {
-        {"a.db", "log", 9, 7, 2, 3200000, 7, 2048},
+        {"a.db", "log", 9, 7, 2, 3200000, 7},
     };
     const struct status_replica replicas[] = {
         {"ams-1", "ams", "10.0.0.2:20202", true, true, 5000, 12000, near, 2},
@@ -216,33 +212,31 @@ TEST(on_the_primary_a_database_is_as_late_as_its_slowest_replica)
     struct status_database a = a_database("a.db"), b = a_database("b.db");
     json_t *status = status_make(&node);
 
-    a.oldest_reader_ms = 1500;
-    a.oldest_wait_ms = 3200;
+    a.waiters = 12;
     EXPECT_OK(status_add_database(status, &a));
     EXPECT_OK(status_add_database(status, &b));
     for (size_t i = 0; i < ARRAY_LENGTH(replicas); i++)
         EXPECT_OK(status_add_replica(status, &replicas[i]));
     EXPECT_STR(TEXT_AT(status, "replicas.2.health"), "degraded");
     EXPECT_EQ(NUMBER_AT(status, "replicas.1.databases.0.applied_txid"), 2);
-    EXPECT_STR(
-        printed(status),
-        "NODE   ROLE     REGION  EPOCH      LAG  BEHIND  BACKLOG     RTT  MODE"
-        "         HEALTH\n"
-        "fra-1  primary  fra        17        -       -        -       -  "
-        "passthrough  degraded\n"
-        "ams-1  replica  ams         -  0.10 ms       0      0 B   12 ms  -"
-        "            ok\n"
-        "syd-1  replica  syd         -    3.2 s       7  2.0 KiB  280 ms  -"
-        "            ok\n"
-        "old-1  replica  fra         -        -       -        -       -  -"
-        "            away\n"
-        "\n"
-        "DATABASE  STATE     POSITION      LAG  BEHIND  BACKLOG     SIZE      "
-        "LOG  OPEN  OLDEST      HEALTH\n"
-        "a.db      attached   17/4711    3.2 s       7  2.0 KiB  1.0 MiB  1.5 "
-        "KiB     3  wait 3.2 s  ok\n"
-        "b.db      attached   17/4711  0.10 ms       0      0 B  1.0 MiB  1.5 "
-        "KiB     3  -           ok\n");
+    EXPECT_STR(printed(status),
+               "NODE   ROLE     REGION  EPOCH      LAG  BEHIND     RTT  MODE"
+               "         HEALTH\n"
+               "fra-1  primary  fra        17        -       -       -  "
+               "passthrough  degraded\n"
+               "ams-1  replica  ams         -  0.10 ms       0   12 ms  -"
+               "            ok\n"
+               "syd-1  replica  syd         -    3.2 s       7  280 ms  -"
+               "            ok\n"
+               "old-1  replica  fra         -        -       -       -  -"
+               "            away\n"
+               "\n"
+               "DATABASE  STATE     POSITION      LAG  BEHIND     SIZE      "
+               "LOG  OPEN  WAITING  HEALTH\n"
+               "a.db      attached   17/4711    3.2 s       7  1.0 MiB  1.5 "
+               "KiB     3       12  ok\n"
+               "b.db      attached   17/4711  0.10 ms       0  1.0 MiB  1.5 "
+               "KiB     3        0  ok\n");
     json_decref(status);
 }
 
@@ -300,4 +294,24 @@ TEST(times_have_the_precision_that_matters)
     EXPECT_STR(us(61000000), "1m 1s");
     EXPECT_STR(us(UINT64_C(7260) * 1000000), "2h 1m");
     EXPECT_STR(us(UINT64_C(90000) * 1000000), "1d 1h");
+}
+
+TEST(a_replica_that_is_not_up_to_date_yet_is_not_ok)
+{
+    static const char *const states[] = {"live", "log", "copy", "waiting"};
+    static const char *const healths[] = {"ok", "ok", "degraded", "degraded"};
+
+    for (size_t i = 0; i < ARRAY_LENGTH(states); i++) {
+        const struct status_stream stream = {"a.db", states[i], 9, 9, 9, 0, 0};
+        const struct status_replica replica = {
+            "ams-1", "ams", "10.0.0.2:20202", true, true, 1, 1, &stream, 1};
+        struct status_node node = a_primary();
+        json_t *status = status_make(&node);
+
+        EXPECT_OK(status_add_replica(status, &replica));
+        EXPECT_STR(TEXT_AT(status, "replicas.0.databases.0.state"), states[i]);
+        EXPECT_STR(TEXT_AT(status, "replicas.0.health"), healths[i]);
+        EXPECT_STR(TEXT_AT(status, "node.health"), healths[i]);
+        json_decref(status);
+    }
 }
