@@ -485,7 +485,8 @@ static void stop_one(void *context, struct database *database)
     notes_post(database, note_new(NOTE_STOP));
 }
 
-/* Everybody who still waits gets an answer. */
+/* Everybody who still waits gets an answer. Whoever comes later finds
+ * catalog->stopped. */
 static void parked_release(void *context, struct database *database)
 {
     struct list all, *link;
@@ -493,12 +494,23 @@ static void parked_release(void *context, struct database *database)
     (void)context;
     list_init(&all);
     list_splice(&all, &database->waiting);
+    pthread_mutex_lock(&database->lock);
     list_splice(&all, &database->parked);
+    pthread_mutex_unlock(&database->lock);
     while ((link = list_pop(&all)) != NULL) {
         struct parked *parked = LIST_ENTRY(link, struct parked, link);
 
         parked->on_done(parked, -EIO);
     }
+}
+
+/* A primary's files are as they were when it let go of them, not as they are
+ * now: an application may have written since. */
+static void stopped_mark_clean(void *context, struct database *database)
+{
+    if (database->catalog->config.role == DATABASE_REPLICA ||
+        !(database->meta.flags & META_CLEAN))
+        recover_mark_clean(context, database);
 }
 
 void catalog_stop(struct catalog *catalog)
@@ -509,8 +521,9 @@ void catalog_stop(struct catalog *catalog)
     catalog_each(catalog, stop_one, NULL);
     for (unsigned i = 0; i < catalog->workers_count; i++)
         worker_stop(&catalog->workers[i]);
-    catalog_each(catalog, recover_mark_clean, NULL);
+    atomic_store(&catalog->stopped, true);
     catalog_each(catalog, parked_release, NULL);
+    catalog_each(catalog, stopped_mark_clean, NULL);
     catalog_dispatch(catalog); /* the loop gets its requests back */
 }
 
@@ -526,6 +539,9 @@ void catalog_close(struct catalog *catalog)
         struct database *database = LIST_ENTRY(link, struct database, link);
 
         list_remove(&database->name_link);
+        /* A commit after the worker had ended: not captured. */
+        if (!list_is_empty(&database->notes))
+            (void)recover_unmark_clean(database);
         database_unref(database);
     }
     for (unsigned i = 0; i < catalog->workers_count; i++)

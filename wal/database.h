@@ -86,8 +86,9 @@ int catalog_start(struct catalog *catalog, bool passthrough);
 /*
  * Captures what is left, makes logs durable, closes every anchor (SQLite
  * checkpoints through the mount, which must still answer), ends the workers
- * and marks a clean stop. Not on a FUSE thread. Parked requests get -EINTR...
- * except FSYNC, which are answered as they stand.
+ * and marks a clean stop. Not on a FUSE thread. Whatever is parked, or would
+ * be from now on, is answered with -EIO: the mount goes on serving until it
+ * is gone, and nobody may hang in it.
  */
 void catalog_stop(struct catalog *catalog);
 

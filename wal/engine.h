@@ -292,6 +292,8 @@ struct catalog {
     unsigned workers_count;
     bool started;
     bool passthrough;
+    atomic_bool stopped; /* no worker answers what is parked any more. Read
+                            under the lock of the database parked on */
 };
 
 /* The log as threads other than the worker may use it: it is replaced when a

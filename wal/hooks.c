@@ -179,6 +179,7 @@ static int open_main(struct database *database, const struct os_file *backing,
     struct page_header header = {0};
     bool parks;
     ssize_t n;
+    int rc = 0;
 
     n = os_pread(backing, bytes, sizeof bytes, 0, SITE_HOOKS_READ);
     if (n > 0)
@@ -193,12 +194,13 @@ static int open_main(struct database *database, const struct os_file *backing,
             (database->view.state != DATABASE_ATTACHED ||
              database->overwriting);
     pthread_mutex_unlock(&database->lock);
-    if (parks) {
-        notes_park(database, parked, PARKED_OPEN);
-        return DATABASE_PARKED;
-    }
-    notes_wake(database);
-    return 0;
+    if (parks)
+        rc = notes_park(database, parked, PARKED_OPEN);
+    else
+        notes_wake(database);
+    if (rc < 0)
+        notes_left(database);
+    return rc;
 }
 
 static int open_wal(struct database *database, int flags)
@@ -326,10 +328,7 @@ static int fsync_wal(struct database *database, bool own, struct parked *parked)
     if (gated)
         database->view.gates++;
     pthread_mutex_unlock(&database->lock);
-    if (!gated)
-        return 0;
-    notes_park(database, parked, PARKED_FSYNC_WAL);
-    return DATABASE_PARKED;
+    return gated ? notes_park(database, parked, PARKED_FSYNC_WAL) : 0;
 }
 
 int database_on_fsync(struct database *database, enum database_file kind,
@@ -346,8 +345,7 @@ int database_on_fsync(struct database *database, enum database_file kind,
     pthread_mutex_unlock(&database->lock);
     if (state == DATABASE_ATTACHED || state == DATABASE_DROPPED)
         return 0; /* a checkpoint wrote the database; nothing new in it */
-    notes_park(database, parked, PARKED_FSYNC_MAIN);
-    return DATABASE_PARKED;
+    return notes_park(database, parked, PARKED_FSYNC_MAIN);
 }
 
 void database_on_synced(struct database *database, enum database_file kind)
@@ -618,8 +616,10 @@ void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
 
 void database_pass(struct database *database, struct parked *parked)
 {
+    int rc = 0;
+
     if (is_primary(database->catalog))
-        notes_park(database, parked, PARKED_PASS);
-    else
-        parked->on_done(parked, 0);
+        rc = notes_park(database, parked, PARKED_PASS);
+    if (rc != DATABASE_PARKED)
+        parked->on_done(parked, rc);
 }

@@ -71,14 +71,21 @@ void notes_post(struct database *database, struct note *note)
     notes_wake(database);
 }
 
-void notes_park(struct database *database, struct parked *parked, int what)
+int notes_park(struct database *database, struct parked *parked, int what)
 {
+    int rc = DATABASE_PARKED;
+
     parked->what = what;
     parked->since_ns = clock_now_ns();
     pthread_mutex_lock(&database->lock);
-    list_push_back(&database->parked, &parked->link);
+    if (atomic_load(&database->catalog->stopped))
+        rc = -EIO;
+    else
+        list_push_back(&database->parked, &parked->link);
     pthread_mutex_unlock(&database->lock);
-    notes_wake(database);
+    if (rc == DATABASE_PARKED)
+        notes_wake(database);
+    return rc;
 }
 
 static void catalog_wake(struct catalog *catalog)

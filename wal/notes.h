@@ -18,8 +18,12 @@ void note_free(struct note *note);
  * as an event and becomes a re-read. Any thread. */
 void notes_post(struct database *database, struct note *note);
 
-/* Parks an application's request with the worker. Any thread. */
-void notes_park(struct database *database, struct parked *parked, int what);
+/*
+ * Parks an application's request with the worker: DATABASE_PARKED. What no
+ * worker would answer any more is answered at once, on_done does not come:
+ * -EIO when the engine has stopped. Any thread.
+ */
+int notes_park(struct database *database, struct parked *parked, int what);
 
 /* Puts the database on its worker's list, which holds it; coalesces. Any
  * thread. */

@@ -278,6 +278,19 @@ static bool is_clean(struct database *database)
                              &database->view.position);
 }
 
+/* An application that had it open when we stopped may have gone on in the
+ * WAL: the file alone does not tell. */
+static bool wal_is_left(struct database *database)
+{
+    char path[DATABASE_NAME_MAX + 32];
+    struct stat status;
+
+    snprintf(path, sizeof path, "%s-wal", database->backing);
+    return fstatat(database->catalog->config.data_fd, path, &status,
+                   AT_SYMLINK_NOFOLLOW) == 0 &&
+           status.st_size > 0;
+}
+
 /* Is the file not the one that we closed? */
 static bool was_touched(struct database *database)
 {
@@ -318,7 +331,7 @@ static int recover_content(struct database *database,
     view_set(database);
     if (rc == 0 && is_clean(database)) {
         touched = was_touched(database);
-        if (!touched) {
+        if (!touched && (replica || !wal_is_left(database))) {
             rollback_explained(database);
             return 0;
         }

@@ -1,10 +1,12 @@
 """From start to stop of a node, and the configuration that leads there."""
 import os
 import shutil
+import time
 
 import cluster
 import runner
 import sql
+import workers
 from runner import expect, expect_eq, test, until
 
 
@@ -182,6 +184,57 @@ def a_stop_with_open_connections_loses_nothing(stage):
     expect(count in (51, 52), "%d rows" % count)
     nodes.primary.start()
     expect_eq(nodes.compare("app.db")["table t"][0], count)
+
+
+def write_whatever_happens(control, path, synchronous, journal_mode):
+    """An application that takes no error for an answer, on one connection:
+    what it has open keeps the mount."""
+    connection = sql.sqlite3.connect(path, timeout=0, isolation_level=None)
+    sql.pragma(connection, "journal_mode", journal_mode)
+    sql.pragma(connection, "synchronous", synchronous)
+    refused = 0
+    while control.running():
+        try:
+            connection.execute("INSERT INTO t(v) VALUES (randomblob(5000))")
+        except sql.sqlite3.Error:
+            refused += 1
+            time.sleep(0.001)
+    return refused
+
+
+def open_whatever_happens(control, path, token):
+    """Another, that opens again and again what a worker must answer."""
+    while control.running():
+        try:
+            with open(token) as file:
+                file.read()
+            connection = sql.sqlite3.connect("file:%s?mode=rw" % path,
+                                             uri=True, timeout=0)
+            connection.execute("SELECT count(*) FROM t").fetchall()
+            connection.close()
+        except (OSError, sql.sqlite3.Error):
+            time.sleep(0.001)
+
+
+@test(seconds=60)
+def a_stop_does_not_wait_for_who_goes_on(stage):
+    nodes = cluster.pair(stage)
+    node, habits = nodes.primary, (("wal", "full"), ("delete", "full"),
+                                   ("persist", "off"), ("memory", "off"))
+    for mode, _ in habits:
+        make(node.path(mode + ".db"), mode=mode)
+    load = [workers.Worker(write_whatever_happens,
+                           node.path(mode + ".db"), synchronous, mode)
+            for mode, synchronous in habits]
+    load += [workers.Worker(open_whatever_happens, node.path("wal.db"),
+                            node.path(".tidemark/token/wal.db"))]
+    until(lambda: all(one.count() > 20 for one in load), "no load")
+    node.stop()
+    refused = workers.stop(load)[:2]
+    expect(min(refused) > 0, "nobody met the end: %s" % refused)
+    node.start()
+    for mode, _ in habits:
+        nodes.compare(mode + ".db")
 
 
 @test(seconds=40)
