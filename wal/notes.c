@@ -6,6 +6,7 @@
 #include "wal/notes.h"
 
 #include "base/clock.h"
+#include "wal/primary.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -71,6 +72,11 @@ void notes_post(struct database *database, struct note *note)
     notes_wake(database);
 }
 
+int notes_of_dropped(int what)
+{
+    return what == PARKED_OPEN ? -ENOENT : 0;
+}
+
 int notes_park(struct database *database, struct parked *parked, int what)
 {
     int rc = DATABASE_PARKED;
@@ -78,7 +84,9 @@ int notes_park(struct database *database, struct parked *parked, int what)
     parked->what = what;
     parked->since_ns = clock_now_ns();
     pthread_mutex_lock(&database->lock);
-    if (atomic_load(&database->catalog->stopped))
+    if (database->view.state == DATABASE_DROPPED)
+        rc = notes_of_dropped(what);
+    else if (atomic_load(&database->catalog->stopped))
         rc = -EIO;
     else
         list_push_back(&database->parked, &parked->link);

@@ -21,9 +21,13 @@ void notes_post(struct database *database, struct note *note);
 /*
  * Parks an application's request with the worker: DATABASE_PARKED. What no
  * worker would answer any more is answered at once, on_done does not come:
- * -EIO when the engine has stopped. Any thread.
+ * -EIO when the engine has stopped, notes_of_dropped(). Any thread.
  */
 int notes_park(struct database *database, struct parked *parked, int what);
+
+/* The answer to what is parked with a dropped database, for which there is
+ * nothing left to capture: its file is of no name any more. */
+int notes_of_dropped(int what);
 
 /* Puts the database on its worker's list, which holds it; coalesces. Any
  * thread. */

@@ -352,8 +352,6 @@ static void parked_open(struct database *database, struct parked *parked)
     if (known &&
         (is_attached(database) || database->view.state == DATABASE_ROLLBACK)) {
         parked->on_done(parked, 0);
-    } else if (database->view.state == DATABASE_DROPPED) {
-        parked->on_done(parked, -ENOENT);
     } else if (has_waited(parked, OPEN_NS)) {
         notes_event(database, DATABASE_EVENT_REFUSED,
                     "open: the anchor could not be attached in time");

@@ -194,6 +194,44 @@ static void errands_take(struct database *database, struct errands *errands)
     pthread_mutex_unlock(&database->lock);
 }
 
+/*
+ * Who is parked with a database that was dropped, just now or before. Nobody
+ * can park with it any more: notes_park() sees the state under the same lock.
+ */
+static void dropped_answer(struct database *database, struct list *parked)
+{
+    struct list *link;
+
+    list_splice(parked, &database->waiting);
+    pthread_mutex_lock(&database->lock);
+    list_splice(parked, &database->parked);
+    pthread_mutex_unlock(&database->lock);
+    while ((link = list_pop(parked)) != NULL) {
+        struct parked *one = LIST_ENTRY(link, struct parked, link);
+
+        one->on_done(one, notes_of_dropped(one->what));
+    }
+}
+
+static void run_parked(struct database *database, struct list *parked)
+{
+    bool primary = database->catalog->config.role == DATABASE_PRIMARY;
+    struct list *link;
+
+    if (database->view.state == DATABASE_DROPPED) {
+        dropped_answer(database, parked);
+        return;
+    }
+    while ((link = list_pop(parked)) != NULL) {
+        struct parked *one = LIST_ENTRY(link, struct parked, link);
+
+        if (primary)
+            primary_parked(database, one);
+        else
+            replica_parked(database, one);
+    }
+}
+
 static void run_primary(struct database *database, struct errands *errands)
 {
     struct list *link;
@@ -207,8 +245,6 @@ static void run_primary(struct database *database, struct errands *errands)
         note_free(note);
     }
     primary_step(database, errands->modified, errands->synced);
-    while ((link = list_pop(&errands->parked)) != NULL)
-        primary_parked(database, LIST_ENTRY(link, struct parked, link));
 }
 
 static void run_replica(struct database *database, struct errands *errands)
@@ -218,8 +254,6 @@ static void run_replica(struct database *database, struct errands *errands)
     while ((link = list_pop(&errands->notes)) != NULL)
         replica_note(database, LIST_ENTRY(link, struct note, link));
     replica_step(database);
-    while ((link = list_pop(&errands->parked)) != NULL)
-        replica_parked(database, LIST_ENTRY(link, struct parked, link));
 }
 
 /* Takes the reference of notes_wake(): the catalog may let go meanwhile. */
@@ -233,6 +267,7 @@ static void run(struct database *database)
         run_primary(database, &errands);
     else
         run_replica(database, &errands);
+    run_parked(database, &errands.parked);
     while ((link = list_pop(&errands.requests)) != NULL)
         requests_run(database, LIST_ENTRY(link, struct database_request, link));
     /* A timer has no reference. What is dropped has nothing left to do. */

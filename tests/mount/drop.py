@@ -1,0 +1,49 @@
+"""tests/mount/drop.py - databases that are deleted, and who has them open."""
+import os
+
+import cluster
+import sql
+import workers
+from runner import expect, expect_eq, test, until
+
+
+def create(path, mode="wal"):
+    with sql.connect(path, journal_mode=mode) as connection:
+        connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+        connection.execute("INSERT INTO t(v) VALUES (randomblob(9000))")
+
+
+def remove(path):
+    """As people do it: the file, then what is still beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
+
+
+def go_on_writing(control, path):
+    """Commits on one connection, also when the name has gone."""
+    connection = sql.sqlite3.connect(path, timeout=0, isolation_level=None)
+    sql.pragma(connection, "synchronous", "full")
+    while control.running():
+        try:
+            connection.execute("INSERT INTO t(v) VALUES (randomblob(5000))")
+        except sql.sqlite3.Error:
+            pass
+
+
+@test(seconds=60)
+def who_has_a_deleted_database_open_is_not_held_up(stage):
+    node = cluster.single(stage)
+    for mode in ("wal", "delete"):
+        for _ in range(5):
+            create(node.path("app.db"), mode)
+            writer = workers.Worker(go_on_writing, node.path("app.db"))
+            until(lambda: writer.count() > 10, "no load")
+            remove(node.path("app.db"))
+            before = writer.count()
+            until(lambda: writer.count() > before + 10,
+                  "the writer is stuck in mode " + mode, 10)
+            writer.stop()
+    node.check_alive()
