@@ -182,10 +182,8 @@ struct database {
     bool synced;      /* a commit's FSYNC was answered just now */
     bool wal;         /* page 1 says WAL */
     bool forgotten;   /* a note could not be left: re-read */
-    bool overwriting; /* emptied, for another file to be written over it: it
-                         is no database until a writer closes it */
-    bool overwritten; /* the same until nobody has it open: each writer that
-                         closes it may have been the one */
+    bool overwriting; /* see overwrite.h */
+    bool overwritten; /* the same until nobody has it open */
     bool let_go;      /* somebody waits for the anchor to go */
     int lock_fd;      /* -shm through the mount; -1 when not attached */
     struct prepared prepared;

@@ -10,6 +10,7 @@
  */
 #include "wal/catalog.h"
 #include "wal/notes.h"
+#include "wal/overwrite.h"
 #include "wal/primary.h"
 #include "wal/recover.h"
 #include "wal/rollback.h"
@@ -255,27 +256,6 @@ int catalog_on_open(struct catalog *catalog, const char *name,
     return rc;
 }
 
-/* An application closed the main file. */
-static void release_main(struct database *database, bool was_writable)
-{
-    bool replaced, let_go;
-
-    notes_left(database);
-    pthread_mutex_lock(&database->lock);
-    replaced = was_writable && database->overwritten;
-    let_go = database->let_go && database->view.applications == 0;
-    if (let_go)
-        database->let_go = false;
-    if (database->view.applications == 0)
-        database->overwritten = false;
-    pthread_mutex_unlock(&database->lock);
-    if (replaced)
-        notes_post(database, note_new(NOTE_REPLACED));
-    if (let_go)
-        notes_post(database, note_new(NOTE_DETACH));
-    notes_wake(database);
-}
-
 void catalog_on_release(struct catalog *catalog, const char *name,
                         struct database *database, enum database_file kind,
                         bool was_writable, bool own)
@@ -284,8 +264,11 @@ void catalog_on_release(struct catalog *catalog, const char *name,
     char path[DATABASE_NAME_MAX + 16];
 
     if (database != NULL) {
-        if (!own && kind == DATABASE_FILE_MAIN)
-            release_main(database, was_writable);
+        if (!own && kind == DATABASE_FILE_MAIN) {
+            notes_left(database);
+            overwrite_closed(database, was_writable);
+            notes_wake(database);
+        }
         database_unref(database);
         return;
     }
@@ -398,38 +381,6 @@ static bool is_attached(struct database *database)
     return attached;
 }
 
-static bool has_wal(const struct database *database)
-{
-    char path[DATABASE_NAME_MAX + 16];
-    struct stat status;
-
-    snprintf(path, sizeof path, "%s-wal", database->backing);
-    return fstatat(database->catalog->config.data_fd, path, &status,
-                   AT_SYMLINK_NOFOLLOW) == 0 &&
-           status.st_size > 0;
-}
-
-/*
- * An application empties the database. SQLite does so only to play a journal
- * back; anybody else is about to write another file over it, as cp does. What
- * a WAL holds would later be put over that one: then it is refused, and when
- * it was only our anchor that kept the WAL, trying again works.
- */
-static int overwrite_begin(struct database *database)
-{
-    bool used = is_attached(database) && has_wal(database);
-
-    if (rollback_is_open(database))
-        return 0;
-    pthread_mutex_lock(&database->lock);
-    if (used)
-        database->let_go = true;
-    else if (database->view.applications > 0)
-        database->overwriting = database->overwritten = true;
-    pthread_mutex_unlock(&database->lock);
-    return used ? -EBUSY : 0;
-}
-
 int database_on_resize(struct database *database, enum database_file kind,
                        uint64_t size, bool own)
 {
@@ -448,7 +399,7 @@ int database_on_resize(struct database *database, enum database_file kind,
 void database_on_resized(struct database *database, enum database_file kind)
 {
     if (kind == DATABASE_FILE_MAIN && is_primary(database->catalog) &&
-        !notes_overwriting(database))
+        !overwrite_is_on(database))
         notes_post(database, note_new(NOTE_EXPLAINED));
 }
 

@@ -235,16 +235,6 @@ void notes_left(struct database *database)
     pthread_mutex_unlock(&database->lock);
 }
 
-bool notes_overwriting(struct database *database)
-{
-    bool overwriting;
-
-    pthread_mutex_lock(&database->lock);
-    overwriting = database->overwriting;
-    pthread_mutex_unlock(&database->lock);
-    return overwriting;
-}
-
 bool notes_begin_close(struct database *database)
 {
     bool nobody;

@@ -62,9 +62,6 @@ txid_t notes_pinned(struct database *database, txid_t txid);
  * somebody has. Worker only. */
 bool notes_begin_close(struct database *database);
 
-/* It was emptied, to be written over by another file. Any thread. */
-bool notes_overwriting(struct database *database);
-
 /* An application's open was refused after it had been counted. */
 void notes_left(struct database *database);
 

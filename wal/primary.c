@@ -17,6 +17,7 @@
 #include "wal/capture.h"
 #include "wal/catalog.h"
 #include "wal/notes.h"
+#include "wal/overwrite.h"
 #include "wal/pace.h"
 #include "wal/recover.h"
 #include "wal/recover_wal.h"
@@ -153,7 +154,7 @@ int primary_ready(struct database *database)
         return 0;
     if (database->closing)
         return -ECANCELED;
-    if (notes_overwriting(database))
+    if (overwrite_is_on(database))
         return -EAGAIN;
     rc = attach_main(database);
     if (rc < 0)
@@ -315,7 +316,7 @@ static void held_back_check(struct database *database)
 void primary_step(struct database *database, bool modified, bool synced)
 {
     if (database->view.state == DATABASE_DROPPED || database->closing ||
-        notes_overwriting(database))
+        overwrite_is_on(database))
         return;
     if (database->view.state == DATABASE_HELD_BACK) {
         held_back_check(database);
@@ -347,7 +348,7 @@ static void keep_waiting(struct database *database, struct parked *parked,
 
 static void parked_open(struct database *database, struct parked *parked)
 {
-    bool known = !notes_overwriting(database);
+    bool known = !overwrite_is_on(database);
 
     if (known &&
         (is_attached(database) || database->view.state == DATABASE_ROLLBACK)) {
@@ -407,7 +408,7 @@ static void parked_pass(struct database *database, struct parked *parked)
 {
     int rc = 0;
 
-    if (notes_overwriting(database)) {
+    if (overwrite_is_on(database)) {
         rc = -EAGAIN;
     } else if (is_attached(database)) {
         rc = pass(database);
@@ -474,9 +475,7 @@ static void note_replaced(struct database *database)
     attach_close(database, false);
     database->needs_reread = true;
     database->attach_at_valid = false;
-    pthread_mutex_lock(&database->lock);
-    database->overwriting = false;
-    pthread_mutex_unlock(&database->lock);
+    overwrite_end(database);
     notes_state(database, DATABASE_CLOSED);
 }
 

@@ -24,6 +24,7 @@
 #include "wal/journal.h"
 #include "wal/emit.h"
 #include "wal/notes.h"
+#include "wal/overwrite.h"
 #include "wal/recover_wal.h"
 #include "wal/redo.h"
 #include "wal/replica.h"
@@ -457,7 +458,7 @@ void recover_mark_clean(void *context, struct database *database)
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
         database->stopped || database->log == NULL ||
-        notes_overwriting(database) ||
+        overwrite_is_on(database) ||
         database->hashes_saved_txid != database->view.position.txid)
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,

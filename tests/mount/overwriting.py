@@ -1,5 +1,6 @@
 """A file copied over a database that is there, as cp does it: emptied, then
 written by somebody who is no SQLite."""
+import contextlib
 import os
 import subprocess
 
@@ -89,7 +90,7 @@ def a_database_copied_over_and_used_at_once_is_the_new_one(stage):
         expect_eq(nodes.compare(name)["table t"][0], 401)
 
 
-@test(seconds=40)
+@test(seconds=60)
 def a_database_whose_wal_is_in_use_is_not_copied_over(stage):
     nodes = cluster.pair(stage)
     path = nodes.primary.path("app.db")
@@ -105,7 +106,7 @@ def a_database_whose_wal_is_in_use_is_not_copied_over(stage):
     follows(nodes, "app.db", facts(stage.path("other.db")))
 
 
-@test(seconds=40)
+@test(seconds=90)
 def what_was_being_copied_at_a_stop_is_read_at_the_next_start(stage):
     nodes = cluster.pair(stage)
     for mode in ("wal", "delete"):
@@ -113,6 +114,7 @@ def what_was_being_copied_at_a_stop_is_read_at_the_next_start(stage):
         make(path, 60, mode)
         make(stage.path(mode), 400, mode)
         nodes.compare(mode + ".db")
+    open_files = []
     for mode in ("wal", "delete"):
         at_rest(nodes.primary, mode + ".db")
     for mode in ("wal", "delete"):
@@ -121,8 +123,11 @@ def what_was_being_copied_at_a_stop_is_read_at_the_next_start(stage):
         target = os.open(nodes.primary.path(mode + ".db"),
                          os.O_WRONLY | os.O_TRUNC)
         os.write(target, image[:8192])
-        stage.closers.append(lambda fd=target: os.close(fd))
+        open_files.append(target)
     nodes.primary.stop()
+    for target in open_files:
+        with contextlib.suppress(OSError):
+            os.close(target)
     for mode in ("wal", "delete"):
         with open(stage.path(mode), "rb") as source, \
                 open(nodes.primary.file(mode + ".db"), "wb") as target:
