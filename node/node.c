@@ -255,6 +255,12 @@ static void on_signal(uv_signal_t *signal, int number)
 {
     struct node *node = signal->data;
 
+    if (number == SIGHUP) { /* elsewhere it means "read your configuration" */
+        log_warn("node.hangup", "reason=%s",
+                 logger_quote("changes of the configuration wait for the next "
+                              "start; going on"));
+        return;
+    }
     log_info("node.stopping", "signal=%s", strsignal(number));
     node_stop(node);
 }

@@ -1,6 +1,7 @@
 """From start to stop of a node, and the configuration that leads there."""
 import os
 import shutil
+import signal
 import time
 
 import cluster
@@ -130,6 +131,17 @@ def a_mount_that_a_killed_daemon_left_is_cleaned_at_start(stage):
         expect_eq(runner.mounts_below(node.home), [node.mount])
     add(nodes.primary.path("app.db"))
     expect_eq(nodes.compare("app.db")["table t"][0], 51)
+
+
+@test(seconds=30)
+def a_hangup_ends_nothing(stage):
+    node = cluster.single(stage)
+    make(node.path("app.db"))
+    node.process.send_signal(signal.SIGHUP)
+    until(lambda: "next start" in node.log_text(), node.log_text)
+    add(node.path("app.db"))
+    expect_eq(node.status()["node"]["health"], "ok")
+    node.check_alive()
 
 
 @test(seconds=30)
