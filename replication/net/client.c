@@ -52,7 +52,7 @@ struct client {
     epoch_t epoch;           /* as told in HELLO */
     struct addrinfo *found;  /* owned; addresses to try */
     struct addrinfo *trying; /* the next of them; NULL: none left */
-    uv_timer_t timer;
+    uv_timer_t timer;        /* the end of a rest, or of patience */
     uv_getaddrinfo_t resolve;
     uv_connect_t connect;
     struct link link;
@@ -167,6 +167,7 @@ static int hear_welcome(struct client *client, const struct message *message)
                        "this replica has heard of a newer epoch");
         return 0;
     }
+    uv_timer_stop(&client->timer);
     client->failure[0] = '\0';
     client_move(client, CLIENT_FOLLOWING);
     link_open(&client->link);
@@ -229,6 +230,8 @@ static void client_on_link_closed(struct link *link, int error)
     const char *parting = client->following.parting;
 
     client->link_open = false;
+    if (!client->closing)
+        uv_timer_stop(&client->timer);
     following_lost(&client->following);
     if (client->state == CLIENT_CONNECTING && !client->closing &&
         client->trying != NULL) {
@@ -275,6 +278,23 @@ static int send_hello(struct client *client)
     return rc;
 }
 
+/* The kernel would try for minutes; and now and then a byte keeps a link
+ * alive that never gets to its WELCOME. */
+static void client_on_late(uv_timer_t *timer)
+{
+    struct client *client = CONTAINER_OF(timer, struct client, timer);
+
+    link_close(&client->link, -ETIMEDOUT); /* goes on in on_link_closed */
+}
+
+static void patience_begin(struct client *client)
+{
+    int rc = uv_timer_start(&client->timer, client_on_late, CLIENT_ANSWER_MS,
+                            0);
+
+    ASSERT(rc == 0);
+}
+
 static void client_on_connected(uv_connect_t *connect, int status)
 {
     struct client *client = CONTAINER_OF(connect, struct client, connect);
@@ -287,6 +307,7 @@ static void client_on_connected(uv_connect_t *connect, int status)
         return;
     }
     client_move(client, CLIENT_GREETING);
+    patience_begin(client);
     rc = send_hello(client);
     if (rc < 0)
         link_close(&client->link, rc);
@@ -306,6 +327,7 @@ static void attempt_next(struct client *client)
     client->link_open = true;
     client->following.parting[0] = '\0';
     client_move(client, CLIENT_CONNECTING);
+    patience_begin(client);
     rc = -site_fault(SITE_CLIENT_CONNECT);
     if (rc == 0)
         rc = uv_tcp_connect(&client->connect, &client->link.tcp, address,

@@ -26,6 +26,7 @@
 #define CLIENT_REST_MIN_MS 50u
 #define CLIENT_REST_MAX_MS 5000u
 #define CLIENT_LASTED_MS 5000u
+#define CLIENT_ANSWER_MS 5000u /* for a connect, and then for WELCOME */
 
 struct client; /* opaque */
 

@@ -473,8 +473,14 @@ static void guest_on_tick(struct link *link)
     struct guest *guest = guest_of(link);
     uint64_t now = clock_now_ns(), lag, behind;
 
-    if (guest->state == GUEST_GREETING)
+    if (guest->state == GUEST_GREETING) {
+        if (now - guest->since_ns < GUEST_HELLO_MS * NS_PER_MS)
+            return;
+        /* Now and then a byte keeps a link alive, and a session taken. */
+        log_warn("replication.no_hello", "peer=%s", link->peer);
+        link_close(link, -ETIMEDOUT);
         return;
+    }
     for (uint32_t i = 0; i < guest->streams_count && !link->closing; i++)
         supply_tick(guest->streams[i]);
     guest_lag(guest, now, &lag, &behind);

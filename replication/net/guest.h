@@ -19,6 +19,7 @@
 #include "replication/net/supply.h"
 
 #define GUEST_STREAMS_MAX 65536u
+#define GUEST_HELLO_MS 5000u /* a peer that has not said HELLO is closed */
 
 struct guest;
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test_slow_peer.c - what a primary does with peers that are slow,
- * silent or odd: a socket of the test's own speaks to it. */
+/* tests/unit/test_slow_peer.c - what either end does with peers that are slow
+ * or silent: a socket of the test's own is the other end. */
 #include "tests/unit/net_stage.h"
 
 #include "replication/net/link.h"
@@ -13,8 +13,11 @@
 #define DATABASES 100u
 #define READ_BYTES (128u << 10) /* in each turn: a slow reader */
 #define PULSE_TURNS 32u
+#define TRICKLE_NS (100 * NS_PER_MS)
+#define CALLERS 8 /* more than the kernel keeps for a listener of 0 */
 
 static int peer = -1;
+static size_t trickled;
 
 static void peer_connects(void)
 {
@@ -30,6 +33,7 @@ static void peer_leaves(void)
 {
     close(peer);
     peer = -1;
+    trickled = 0;
 }
 
 static void peer_says(struct blob *message)
@@ -110,5 +114,96 @@ TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
     EXPECT_GE(most, 1u << 20); /* it was slow */
     EXPECT_LE(most, LINK_FULL_BYTES + (2u << 20));
     peer_leaves();
+    the_cluster_ends();
+}
+
+/* ---- deadlines ----------------------------------------------------------- */
+
+/* One byte of a long HELLO or WELCOME now and then: never silent, never done.
+ * False when the other end has closed. */
+static bool peer_trickles(enum message_type type)
+{
+    static uint64_t next_ns;
+    uint8_t header[MESSAGE_HEADER_BYTES];
+    uint8_t byte = 0;
+
+    if (recv(peer, &byte, 1, MSG_DONTWAIT | MSG_PEEK) == 0)
+        return false;
+    if (clock_now_ns() < next_ns)
+        return true;
+    message_header_encode(header, type, 0, 0, 250);
+    next_ns = clock_now_ns() + TRICKLE_NS;
+    byte = trickled < sizeof header ? header[trickled] : 0;
+    trickled++;
+    return send(peer, &byte, 1, MSG_NOSIGNAL) == 1;
+}
+
+TEST(a_replica_that_does_not_get_to_its_name_is_hung_up_on)
+{
+    a_cluster();
+    peer_connects();
+    UNTIL(!peer_trickles(MESSAGE_HELLO));
+    peer_leaves();
+    the_cluster_ends();
+}
+
+/* A listener on a port of its own, which the client is sent to. */
+static int listener_opens(int backlog)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    socklen_t size = sizeof at;
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                          0);
+
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    EXPECT_EQ(bind(listener, (struct sockaddr *)&at, sizeof at), 0);
+    EXPECT_EQ(listen(listener, backlog), 0);
+    EXPECT_EQ(getsockname(listener, (struct sockaddr *)&at, &size), 0);
+    port = ntohs(at.sin_port);
+    return listener;
+}
+
+static bool client_says(const char *words)
+{
+    struct client_facts facts;
+
+    client_facts(client, &facts);
+    return strstr(facts.failure, words) != NULL;
+}
+
+TEST(a_primary_that_does_not_answer_a_connect_is_given_up_in_time)
+{
+    struct sockaddr_in at = {.sin_family = AF_INET};
+    int callers[CALLERS], listener;
+
+    a_cluster();
+    listener = listener_opens(0);
+    at.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    at.sin_port = htons(port);
+    for (int i = 0; i < CALLERS; i++) { /* nobody accepts them */
+        callers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
+                            0);
+        (void)connect(callers[i], (struct sockaddr *)&at, sizeof at);
+    }
+    client_starts();
+    UNTIL(client_says("timed out"));
+    for (int i = 0; i < CALLERS; i++)
+        close(callers[i]);
+    close(listener);
+    the_cluster_ends();
+}
+
+TEST(a_primary_that_does_not_get_to_its_welcome_is_given_up_in_time)
+{
+    int listener;
+
+    a_cluster();
+    listener = listener_opens(1);
+    client_starts();
+    UNTIL((peer = accept4(listener, NULL, NULL,
+                          SOCK_CLOEXEC | SOCK_NONBLOCK)) >= 0);
+    UNTIL((peer_trickles(MESSAGE_WELCOME), client_says("timed out")));
+    peer_leaves();
+    close(listener);
     the_cluster_ends();
 }
