@@ -71,11 +71,30 @@ static int resolve(const struct address *address, struct addrinfo **ret_list,
     return -EHOSTUNREACH;
 }
 
-int advertise_find(struct config *config, struct config_error *ret_error)
+int advertise_from(const struct config *config, const struct addrinfo *list,
+                   struct address *ret_found)
 {
     const struct address *primary = &config->lease.primary;
     struct address found = {.port = config->listen.replication.port};
-    char remote[ADDRESS_HOST_BYTES] = "", text[ADDRESS_TEXT_BYTES];
+    char remote[ADDRESS_HOST_BYTES] = "";
+    int rc = -EHOSTUNREACH;
+
+    for (const struct addrinfo *to = list; to != NULL && rc < 0;
+         to = to->ai_next)
+        rc = route_to(to, found.host, remote);
+    if (rc < 0)
+        return rc;
+    /* The primary keeps the name that the others know it by. */
+    if (strcmp(found.host, remote) == 0)
+        snprintf(found.host, sizeof found.host, "%s", primary->host);
+    *ret_found = found;
+    return 0;
+}
+
+int advertise_find(struct config *config, struct config_error *ret_error)
+{
+    const struct address *primary = &config->lease.primary;
+    char text[ADDRESS_TEXT_BYTES];
     struct addrinfo *list = NULL;
     const char *reason = "no route";
     int rc;
@@ -84,9 +103,7 @@ int advertise_find(struct config *config, struct config_error *ret_error)
         return 0;
     rc = resolve(primary, &list, &reason);
     if (rc == 0) {
-        rc = -EHOSTUNREACH;
-        for (struct addrinfo *to = list; to != NULL && rc < 0; to = to->ai_next)
-            rc = route_to(to, found.host, remote);
+        rc = advertise_from(config, list, &config->node.advertise);
         freeaddrinfo(list);
     }
     if (rc < 0) {
@@ -95,11 +112,6 @@ int advertise_find(struct config *config, struct config_error *ret_error)
                  "node.advertise: cannot find the local address that routes to "
                  "lease.primary %s: %s; give node.advertise",
                  text, reason);
-        return rc;
     }
-    /* The primary keeps the name that the others know it by. */
-    if (strcmp(found.host, remote) == 0)
-        snprintf(found.host, sizeof found.host, "%s", primary->host);
-    config->node.advertise = found;
-    return 0;
+    return rc;
 }

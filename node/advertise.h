@@ -19,4 +19,10 @@
  */
 int advertise_find(struct config *config, struct config_error *ret_error);
 
+/* The same when the addresses of lease.primary are known; does not block.
+ * -EHOSTUNREACH or the errno of the socket; ret_found is untouched then. */
+struct addrinfo;
+int advertise_from(const struct config *config, const struct addrinfo *list,
+                   struct address *ret_found);
+
 #endif

@@ -4,6 +4,7 @@
 #include "node/command.h"
 #include "node/locate.h"
 #include "node/node.h"
+#include "node/role.h"
 
 #include <signal.h>
 
@@ -15,8 +16,16 @@ static int load(const char *given, struct config *config,
 
     if (rc == 0)
         rc = config_load(path, config, error);
-    if (rc == 0)
-        rc = advertise_find(config, error);
+    if (rc < 0)
+        return rc;
+    rc = advertise_find(config, error);
+    if (rc < 0 && role_was_replica(config->data)) {
+        log_warn("node.advertise", "reason=%s going_on=%s",
+                 logger_quote(error->text),
+                 logger_quote("as the replica it was; it looks again whenever "
+                              "it looks for the primary"));
+        rc = 0;
+    }
     return rc;
 }
 

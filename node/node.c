@@ -15,6 +15,7 @@
 #include "base/thread.h"
 #include "node/events.h"
 #include "node/node_state.h"
+#include "node/role.h"
 #include "node/version.h"
 
 #include <errno.h>
@@ -125,6 +126,15 @@ static int data_open(struct node *node)
                   logger_quote("another tidemark runs on this data directory; "
                                "stop it first"));
     else if (rc < 0)
+        log_error("node.data", "reason=%s", logger_quote(site_failure()));
+    return rc;
+}
+
+static int role_open(struct node *node)
+{
+    int rc = role_keep(node->data.fd, node->is_primary);
+
+    if (rc < 0)
         log_error("node.data", "reason=%s", logger_quote(site_failure()));
     return rc;
 }
@@ -251,6 +261,13 @@ static void node_stop(struct node *node)
     control_close(&node->control, on_control_closed);
 }
 
+void node_end(struct node *node, const char *reason)
+{
+    log_error("node.ended", "reason=%s", logger_quote(reason));
+    node->ended = true;
+    node_stop(node);
+}
+
 static void on_signal(uv_signal_t *signal, int number)
 {
     struct node *node = signal->data;
@@ -302,6 +319,8 @@ static int node_up(struct node *node)
 {
     int rc = data_open(node);
 
+    if (rc == 0)
+        rc = role_open(node);
     if (rc < 0)
         return rc;
     rc = uv_loop_init(&node->loop);
@@ -385,9 +404,8 @@ static void node_down(struct node *node)
 
 static void ready_say(struct node *node)
 {
-    char advertise[ADDRESS_TEXT_BYTES];
+    const char *advertise = node->links.advertise;
 
-    address_format(&node->config->node.advertise, advertise);
     log_info("node.ready",
              "version=%s role=%s mode=%s mount=%s data=%s advertise=%s "
              "epoch=%llu mode_reason=%s",
@@ -408,7 +426,8 @@ int node_run(const struct config *config)
         return -ENOMEM;
     thread_register(THREAD_LOOP, "tidemark");
     node->config = config;
-    node->is_primary = config_is_primary(config);
+    node->is_primary = !config_needs_advertise(config) &&
+                       config_is_primary(config);
     node->started_ns = clock_now_ns();
     pthread_mutex_init(&node->lock_passed, NULL);
     list_init(&node->passed);
@@ -420,6 +439,7 @@ int node_run(const struct config *config)
     if (rc == 0) {
         ready_say(node);
         uv_run(&node->loop, UV_RUN_DEFAULT);
+        rc = node->ended ? -EHOSTUNREACH : 0;
     }
     node_down(node);
     if (rc == 0)

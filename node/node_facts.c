@@ -46,6 +46,7 @@ struct node_facts {
     uint64_t rtt_us;
     uint64_t lag_us; /* replica: of its worst database */
     char primary_id[BODY_ID_MAX + 1];
+    char advertise[ADDRESS_TEXT_BYTES];
 };
 
 static void facts_free(struct node_facts *facts)
@@ -281,6 +282,8 @@ static struct node_facts *facts_take(struct node *node)
         return NULL;
     facts->references = 1;
     copy.facts = facts;
+    snprintf(facts->advertise, sizeof facts->advertise, "%s",
+             node->links.advertise);
     if (node->links.server != NULL) {
         server_replicas(node->links.server, copy_replica, &copy);
         copy_away(&copy, &node->links.roster);
@@ -364,6 +367,7 @@ void node_facts_of_node(const struct node_facts *facts,
     ret_node->primary_connected = facts->connected;
     ret_node->primary_rtt_us = facts->connected ? facts->rtt_us : STATUS_NONE;
     ret_node->primary_id = facts->primary_id;
+    ret_node->advertise = facts->advertise;
 }
 
 static void find_room(const struct node_facts *facts,

@@ -4,6 +4,7 @@
  * client on a replica; and each second a picture of what they know, for
  * `status` (node_facts.h).
  */
+#include "node/advertise.h"
 #include "node/node_links.h"
 #include "node/node_state.h"
 
@@ -24,7 +25,8 @@ static void identity_make(struct node *node, struct identity *identity)
 {
     const struct config *config = node->config;
 
-    address_format(&config->node.advertise, node->links.advertise);
+    if (!config_needs_advertise(config))
+        address_format(&config->node.advertise, node->links.advertise);
     *identity = (struct identity){
         .cluster = config->cluster.name,
         .node = config->node.id,
@@ -60,6 +62,24 @@ static bool follows(void *context, const char *name)
     return config_follows(node->config, name);
 }
 
+/* What the start could not find out, see role.h. */
+static void on_resolved(void *context, const struct addrinfo *found)
+{
+    struct node *node = context;
+    struct address own;
+
+    if (node->links.advertise[0] != '\0' ||
+        advertise_from(node->config, found, &own) < 0)
+        return;
+    if (address_is_same(&own, &node->config->lease.primary)) {
+        node_end(node, "by its configuration this node is the primary, which "
+                       "could not be told when it started; start it again");
+        return;
+    }
+    address_format(&own, node->links.advertise);
+    log_info("node.advertise", "advertise=%s", node->links.advertise);
+}
+
 static int client_up(struct node *node, const struct identity *identity)
 {
     struct client_config config = {
@@ -69,6 +89,7 @@ static int client_up(struct node *node, const struct identity *identity)
         .primary = node->config->lease.primary,
         .context = node,
         .follows = follows,
+        .on_resolved = on_resolved,
     };
     int rc = client_open(&node->links.client, &config);
 

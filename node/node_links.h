@@ -16,7 +16,7 @@ struct links {
     struct client *client; /* on a replica */
     struct roster roster;
     uv_timer_t timer;
-    char advertise[ADDRESS_TEXT_BYTES];
+    char advertise[ADDRESS_TEXT_BYTES]; /* ""; not found out yet */
 };
 
 #endif

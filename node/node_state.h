@@ -28,6 +28,7 @@ struct node {
     bool is_primary;
     bool stopping;
     bool failed; /* the way up ended early */
+    bool ended;  /* by node_end() */
     bool loop_open;
     bool doorway_open;
     bool serving; /* the mount answers */
@@ -49,6 +50,9 @@ struct node {
     struct list passed; /* [lock_passed] forced passes that are done */
     void (*on_links_closed)(struct node *node);
 };
+
+/* node.c: the node stops and its process says that it failed. */
+void node_end(struct node *node, const char *reason);
 
 /* node_links.c: connections to other nodes. */
 int node_links_open(struct node *node);

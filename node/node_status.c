@@ -84,13 +84,13 @@ static int add_databases(struct node *node, const struct node_facts *known,
 json_t *node_status(struct node *node)
 {
     const struct config *config = node->config;
-    char advertise[ADDRESS_TEXT_BYTES], primary[ADDRESS_TEXT_BYTES];
+    char primary[ADDRESS_TEXT_BYTES];
     struct status_node facts = {
         .id = config->node.id,
         .region = config->node.region,
         .cluster = config->cluster.name,
         .version = VERSION_TEXT,
-        .advertise = advertise,
+        .advertise = "",
         .mount = config->mount,
         .data = config->data,
         .mode = mount_is_passthrough(node->mount) ? "passthrough" : "classic",
@@ -109,7 +109,6 @@ json_t *node_status(struct node *node)
     json_t *status;
     int rc = -ENOMEM;
 
-    address_format(&config->node.advertise, advertise);
     address_format(&config->lease.primary, primary);
     node_facts_of_node(known, &facts);
     status = status_make(&facts);

@@ -355,6 +355,8 @@ static void client_on_resolved(uv_getaddrinfo_t *resolve, int status,
                  status < 0 ? uv_strerror(status) : "no address");
         client_rest(client, failure);
     } else {
+        if (client->config.on_resolved != NULL)
+            client->config.on_resolved(client->config.context, found);
         attempt_next(client);
     }
 }

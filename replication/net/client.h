@@ -38,6 +38,8 @@ struct client_config {
     void *context;
     /* Should this node follow a database of that name? */
     bool (*follows)(void *context, const char *name);
+    /* Addresses of the primary were found; may be NULL. */
+    void (*on_resolved)(void *context, const struct addrinfo *found);
     /* Connected, lost, refused or a new roster; may be NULL. */
     void (*on_changed)(void *context);
 };
