@@ -24,17 +24,21 @@ void lag_applied(struct lag *lag, txid_t txid, uint64_t now_ns)
         return;
     lag->applied = txid;
     while (lag->count > 0 && lag->marks[lag->first].txid <= txid) {
-        lag->last_ns = now_ns - lag->marks[lag->first].at_ns;
+        if (lag->marks[lag->first].txid > lag->backlog)
+            lag->last_ns = now_ns - lag->marks[lag->first].at_ns;
         lag->first = (lag->first + 1) % LAG_MARKS;
         lag->count--;
     }
 }
 
-void lag_restart(struct lag *lag, txid_t txid)
+void lag_restart(struct lag *lag, txid_t applied, txid_t published,
+                 uint64_t now_ns)
 {
     lag->count = 0;
-    lag->applied = txid;
-    lag->published = txid;
+    lag->applied = applied;
+    lag->published = applied;
+    lag_published(lag, published, now_ns);
+    lag->backlog = lag->published;
 }
 
 uint64_t lag_ns(const struct lag *lag, uint64_t now_ns)

@@ -27,6 +27,7 @@ struct lag {
     struct lag_mark marks[LAG_MARKS]; /* a ring, TXIDs ascending */
     size_t first, count;
     txid_t published, applied;
+    txid_t backlog;   /* up to here it was missing at the start */
     uint64_t last_ns; /* newest measure; 0: none yet */
 };
 
@@ -36,8 +37,11 @@ void lag_published(struct lag *lag, txid_t txid, uint64_t now_ns);
 /* It was heard at now_ns that the replica has applied up to txid. */
 void lag_applied(struct lag *lag, txid_t txid, uint64_t now_ns);
 
-/* The replica starts over at txid (a new OPEN): what was noted is void. */
-void lag_restart(struct lag *lag, txid_t txid);
+/* The replica starts over (a new OPEN), with what it has applied by then;
+ * what was noted is void. What it lacks of what is published ages from now,
+ * but is no measure: when it was committed is not known. */
+void lag_restart(struct lag *lag, txid_t applied, txid_t published,
+                 uint64_t now_ns);
 
 /* Caught up: the newest measure. Behind: the age of what it lacks, or the
  * newest measure when that is larger. */

@@ -409,6 +409,8 @@ void guest_lag(const struct guest *guest, uint64_t now_ns, uint64_t *ret_lag_ns,
         const struct lag *lag = &guest->streams[i]->lag;
         uint64_t ns = lag_ns(lag, now_ns);
 
+        if (guest->streams[i]->feed.state == FEED_CLOSED)
+            continue; /* it does not follow that one */
         *ret_lag_ns = ns > *ret_lag_ns ? ns : *ret_lag_ns;
         *ret_behind_txids += lag_txids(lag);
     }
@@ -429,7 +431,8 @@ static void send_heartbeat(struct guest *guest)
          i++) {
         struct supply *supply = guest->streams[i];
 
-        if (!supply->opened || supply->told_txid == supply->view.position.txid)
+        if (!supply->opened || supply->feed.state == FEED_CLOSED ||
+            supply->told_txid == supply->view.position.txid)
             continue;
         supply->told_txid = supply->view.position.txid;
         pulse_add(&writer, supply->stream, supply->told_txid);

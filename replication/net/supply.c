@@ -114,7 +114,11 @@ static void send_open(struct supply *supply, const struct feed_action *action)
     batch_drop(supply); /* whatever was read ahead is for another cursor */
     if (!supply->submitted)
         promise(supply, 0);
-    lag_restart(&supply->lag, action->position.txid);
+    lag_restart(&supply->lag,
+                action->mode == BODY_RESUME && supply->replica_known
+                    ? supply->replica.position.txid
+                    : 0,
+                view->position.txid, clock_now_ns());
     supply->opened = true;
     supply->told_uid = view->owner_uid;
     supply->told_gid = view->owner_gid;

@@ -48,10 +48,24 @@ TEST(a_replica_that_starts_over_owes_nothing_from_before)
     struct lag lag = {0};
 
     lag_published(&lag, 50, 1000);
-    lag_restart(&lag, 20);
+    lag_restart(&lag, 20, 20, 1500);
     EXPECT_EQ(lag_txids(&lag), 0);
     lag_published(&lag, 60, 2000);
     EXPECT_EQ(lag_txids(&lag), 40);
     lag_applied(&lag, 60, 2100);
     EXPECT_EQ(lag.last_ns, 100);
+}
+
+TEST(what_is_missing_at_the_start_ages_but_is_no_measure_once_it_is_there)
+{
+    struct lag lag = {0};
+
+    lag_restart(&lag, 0, 50, 1000); /* a copy */
+    EXPECT_EQ(lag_txids(&lag), 50);
+    EXPECT_EQ(lag_ns(&lag, 4000), 3000);
+    lag_published(&lag, 51, 5000);
+    lag_applied(&lag, 50, 5050);
+    EXPECT_EQ(lag_ns(&lag, 5060), 60);
+    lag_applied(&lag, 51, 5080);
+    EXPECT_EQ(lag_ns(&lag, 9000), 80);
 }

@@ -230,17 +230,49 @@ TEST(a_replica_that_diverged_is_brought_back_by_a_copy)
     the_cluster_ends();
 }
 
+struct seen {
+    int replicas, streams;
+    struct server_replica replica;
+    struct server_stream stream;
+};
+
+static void see_replica(void *context, const struct server_replica *one)
+{
+    struct seen *seen = context;
+
+    seen->replicas++;
+    seen->replica = *one;
+    EXPECT_STR(one->node, "r");
+}
+
+static void see_stream(void *context, const struct server_stream *one)
+{
+    struct seen *seen = context;
+
+    seen->streams++;
+    seen->stream = *one;
+}
+
 TEST(what_a_replica_does_not_follow_is_not_sent)
 {
     struct rng rng = test_rng();
     struct client_facts facts;
+    struct database *database;
+    struct seen seen = {0};
 
     a_cluster();
-    commits(a_database("app.db", 1), &rng, 5);
+    database = a_database("app.db", 1);
+    commits(database, &rng, 5);
     wanted = false;
     client_starts();
     UNTIL((client_facts(client, &facts), facts.round_trip_ns != 0));
     EXPECT_TRUE(list_is_empty(&replica.databases));
+    commits(database, &rng, 5); /* nor is it behind in it */
+    turn();
+    server_replicas(server, see_replica, &seen);
+    EXPECT_EQ(seen.replicas, 1);
+    EXPECT_EQ(seen.replica.behind_txids, 0);
+    EXPECT_EQ(seen.replica.lag_ns, 0);
     the_cluster_ends();
 }
 
@@ -291,27 +323,6 @@ TEST(a_primary_from_before_a_newer_epoch_is_refused_until_it_raises_its_own)
     commits(database, &rng, 1);
     UNTIL(is_equal(database));
     the_cluster_ends();
-}
-
-struct seen {
-    int replicas, streams;
-    struct server_stream stream;
-};
-
-static void see_replica(void *context, const struct server_replica *one)
-{
-    struct seen *seen = context;
-
-    seen->replicas++;
-    EXPECT_STR(one->node, "r");
-}
-
-static void see_stream(void *context, const struct server_stream *one)
-{
-    struct seen *seen = context;
-
-    seen->streams++;
-    seen->stream = *one;
 }
 
 TEST(both_ends_know_how_far_the_replica_is)
@@ -365,5 +376,26 @@ TEST(a_database_that_no_message_could_name_costs_only_itself)
     engine_commit(good, &rng);
     UNTIL(is_equal(good));
     EXPECT_TRUE(copy_of(odd) == NULL);
+    the_cluster_ends();
+}
+
+TEST(a_replica_that_is_being_copied_to_is_behind_by_all)
+{
+    struct rng rng = test_rng();
+    struct seen seen = {0};
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 5);
+    client_starts();
+    UNTIL((server_streams(server, database, see_stream, &seen),
+           seen.streams > 0));
+    EXPECT_EQ(seen.stream.behind_txids, 5);
+    EXPECT_GE(seen.stream.lag_ns, 1);
+    UNTIL(is_equal(database));
+    UNTIL((server_streams(server, database, see_stream, &seen),
+           seen.stream.behind_txids == 0));
+    EXPECT_EQ(seen.stream.lag_ns, 0); /* nothing was committed since */
     the_cluster_ends();
 }
