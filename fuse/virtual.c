@@ -334,13 +334,39 @@ bool virtual_is_permanent(struct mount *mount, struct inode *inode)
             strcmp(path, WAITS_PATH) == 0);
 }
 
+/*
+ * Names of databases are for who owns the mount (see fuse.uid and fuse.gid):
+ * they may lie in folders that others cannot look into. Who knows a name may
+ * take its token and wait for it.
+ */
+static mode_t mode_of(unsigned kind)
+{
+    switch ((enum virtual_kind)kind) {
+    case VIRTUAL_HOME:
+        return S_IFDIR | 0555;
+    case VIRTUAL_TOKENS:
+    case VIRTUAL_WAITS:
+        return S_IFDIR | 0551;
+    case VIRTUAL_STATUS:
+        return S_IFREG | 0440;
+    case VIRTUAL_NONE:
+    case VIRTUAL_PRIMARY:
+    case VIRTUAL_LAG:
+    case VIRTUAL_POSITION:
+    case VIRTUAL_TOKEN:
+    case VIRTUAL_WAIT:
+        break;
+    }
+    return S_IFREG | 0444;
+}
+
 int virtual_stat(struct mount *mount, struct inode *inode,
                  struct stat *ret_status)
 {
     bool directory = is_directory(inode->identity.virtual);
     struct stat status = {
         .st_ino = (ino_t)(UINT64_C(1) << 62 | (uintptr_t)inode >> 4),
-        .st_mode = directory ? S_IFDIR | 0555 : S_IFREG | 0444,
+        .st_mode = mode_of(inode->identity.virtual),
         .st_nlink = directory ? 2 : 1,
         .st_uid = geteuid(),
         .st_gid = getegid(),

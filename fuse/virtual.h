@@ -12,6 +12,9 @@
  *                              commit before the open
  *   .tidemark/wait/DB/TOKEN    empty; opening it waits until TOKEN is reached
  *
+ * Only the owner of the mount reads status.json and lists token/ and wait/:
+ * they name databases, which may lie where others cannot look.
+ *
  * DB may have slashes: below token/ and wait/ its folders are directories. No
  * listing shows the first three or .tidemark itself. Their content is made
  * when they are opened and does not change under who reads it. Any thread.

@@ -34,6 +34,9 @@ static void print_notes(const struct config *config)
     if (config->insecure)
         puts("note: insecure: anybody who reaches the replication port can "
              "read every database");
+    else
+        puts("note: every account of this machine can reach the replication "
+             "port and read every database, whatever the modes of the files");
     if (address_is_loopback(&config->listen.replication) &&
         !address_is_loopback(&config->node.advertise))
         puts("note: other machines reach listen.replication only through a "

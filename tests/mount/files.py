@@ -9,7 +9,7 @@ import subprocess
 import cluster
 import sql
 import workers
-from runner import expect, expect_eq, expect_raises, test, until
+from runner import Skip, expect, expect_eq, expect_raises, test, until
 
 NOBODY = 65534
 
@@ -299,3 +299,37 @@ def a_replica_with_the_busy_policy_says_busy(stage):
                       connection.execute, "DELETE FROM t")
         expect_eq(sql.one(connection, "SELECT count(*) FROM t"), 100)
     nodes.compare("app.db")
+
+
+@test(seconds=30)
+def who_may_not_see_a_database_does_not_learn_its_name(stage):
+    if os.geteuid() != 0:
+        raise Skip("only root can become somebody else")
+    node = cluster.single(stage)
+    os.mkdir(node.path("private"), 0o700)
+    with sql.connect(node.path("private", "secret.db")) as connection:
+        connection.execute("CREATE TABLE t(n)")
+    with sql.connect(node.path("open.db")) as connection:
+        connection.execute("CREATE TABLE t(n)")
+    home = node.path(".tidemark")
+
+    def look(command):
+        done = subprocess.run(command, shell=True, cwd=home, text=True,
+                              user=NOBODY, group=NOBODY, extra_groups=[],
+                              capture_output=True, timeout=10, check=False)
+        expect("secret" not in done.stdout, "%s: %s" % (command, done.stdout))
+        return done
+    for command in ("ls token", "ls wait", "ls token/private",
+                    "cat status.json"):
+        done = look(command)
+        expect(done.returncode != 0 and "denied" in done.stderr,
+               "%s: %d %s" % (command, done.returncode, done.stderr))
+    # What it knows the name of it may use.
+    token = look("cat token/open.db")
+    expect_eq(token.returncode, 0, token.stderr)
+    expect_eq(look("cat wait/open.db/%s" % token.stdout.strip()).returncode, 0)
+    expect_eq(look("ls").stdout.split(), ["status.json", "token", "wait"])
+    for command in ("ls token", "cat status.json"):  # its owner sees all
+        done = subprocess.run(command, shell=True, cwd=home, text=True,
+                              capture_output=True, timeout=10, check=True)
+        expect("private" in done.stdout, done.stdout)
