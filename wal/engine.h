@@ -42,7 +42,7 @@ enum note_kind {
     NOTE_CHECKPOINTED, /* replica: the checkpoint thread is done; rc tells */
     NOTE_DETACH,       /* close what is open, if nobody uses it */
     NOTE_STOP,         /* stopping: close what is open, now */
-    NOTE_EXPLAINED,    /* SQLite cut the file after a commit (VACUUM) */
+    NOTE_CUT,          /* the file was cut; before and after tell */
     NOTE_REPLACED,     /* another file took its name, or was written over it */
 };
 
@@ -64,13 +64,17 @@ struct note {
     struct position position;
     uint32_t page_bytes;
     uint32_t uid, gid, mode;
-    struct history history; /* owned */
+    struct history history;                /* owned */
+    struct meta_fingerprint before, after; /* the database file, around what
+                                              was done; 0: not known */
 };
 
 /* One page set of a prepared (unresolved) rollback-mode commit. */
 struct prepared {
     bool present;
-    struct record_header header; /* of its last part */
+    bool decided; /* its commit operation is done: the note is under way */
+    struct record_header header;  /* of its last part */
+    struct meta_fingerprint file; /* [worker] at its FSYNC */
     uint32_t count;
     pgno_t *pgnos;
     uint64_t *values; /* page hashes */
@@ -178,14 +182,15 @@ struct database {
     struct list notes;
     struct list parked;
     struct list requests;
-    bool modified;    /* an application wrote */
-    bool synced;      /* a commit's FSYNC was answered just now */
-    bool wal;         /* page 1 says WAL */
-    bool forgotten;   /* a note could not be left: re-read */
-    bool overwriting; /* see overwrite.h */
-    bool overwritten; /* the same until nobody has it open */
-    bool let_go;      /* somebody waits for the anchor to go */
-    int lock_fd;      /* -shm through the mount; -1 when not attached */
+    bool modified;       /* an application wrote */
+    bool synced;         /* a commit's FSYNC was answered just now */
+    bool wal;            /* page 1 says WAL */
+    bool forgotten;      /* a note could not be left: re-read */
+    unsigned committing; /* commit operations under way, with a note to come */
+    bool overwriting;    /* see overwrite.h */
+    bool overwritten;    /* the same until nobody has it open */
+    bool let_go;         /* somebody waits for the anchor to go */
+    int lock_fd;         /* -shm through the mount; -1 when not attached */
     struct prepared prepared;
     struct list tail; /* newest last */
     size_t tail_bytes;
@@ -218,7 +223,8 @@ struct database {
                              replica detaches when its checkpoint is done */
     bool stopped;
     bool failing;                      /* the last try failed; told once */
-    struct meta_fingerprint explained; /* rollback mode: as last captured */
+    struct meta_fingerprint explained; /* the file that the position is of;
+                                          0: not known */
     uint64_t retry_ns;                 /* try again at, 0: not */
     uint64_t idle_since_ns;            /* no application since, 0: in use */
     uint64_t sync_due_ns;              /* log holds unsynced records: sync at */

@@ -348,8 +348,7 @@ static _Thread_local struct note *commit_note;
 void database_on_commit(struct database *database,
                         const struct os_file *journal)
 {
-    note_free(commit_note);
-    commit_note = NULL;
+    ASSERT(commit_note == NULL);
     if (is_primary(database->catalog))
         commit_note = rollback_collect(database, journal);
 }
@@ -359,12 +358,8 @@ void database_on_committed(struct database *database, int rc)
     struct note *note = commit_note;
 
     commit_note = NULL;
-    if (note == NULL)
-        return;
-    if (rc < 0)
-        note_free(note); /* not done: it is as before */
-    else
-        notes_post(database, note);
+    if (is_primary(database->catalog))
+        rollback_collected(database, note, rc);
 }
 
 /* ---- size, names, owner -------------------------------------------------- */
@@ -384,6 +379,8 @@ static bool is_attached(struct database *database)
 int database_on_resize(struct database *database, enum database_file kind,
                        uint64_t size, bool own)
 {
+    if (kind == DATABASE_FILE_MAIN && is_primary(database->catalog))
+        rollback_cutting(database);
     if (own)
         return 0;
     /* Whoever maps a -shm that shrinks dies of it (SIGBUS). */
@@ -400,7 +397,7 @@ void database_on_resized(struct database *database, enum database_file kind)
 {
     if (kind == DATABASE_FILE_MAIN && is_primary(database->catalog) &&
         !overwrite_is_on(database))
-        notes_post(database, note_new(NOTE_EXPLAINED));
+        rollback_was_cut(database);
 }
 
 int catalog_on_unlink(struct catalog *catalog, const char *name, bool own)

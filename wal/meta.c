@@ -127,23 +127,16 @@ void meta_free(struct meta *meta)
     *meta = (struct meta){0};
 }
 
-int meta_take_fingerprint(int dirfd, const char *path,
-                          struct meta_fingerprint *ret_fingerprint)
+int meta_fingerprint_of(const struct os_file *file,
+                        struct meta_fingerprint *ret_fingerprint)
 {
     uint8_t bytes[PAGE_HEADER_BYTES];
     struct page_header header = {0};
-    struct os_file file = {0};
     struct stat status;
-    ssize_t n;
-    int rc;
+    ssize_t n = os_pread(file, bytes, sizeof bytes, 0, SITE_META_FINGERPRINT);
 
-    rc = os_open(&file, dirfd, path, O_RDONLY, 0, SITE_META_FINGERPRINT);
-    if (rc < 0)
-        return rc;
-    n = os_pread(&file, bytes, sizeof bytes, 0, SITE_META_FINGERPRINT);
-    if (n >= 0 && fstat(file.fd, &status) != 0)
-        n = site_fail(SITE_META_FINGERPRINT, path, errno);
-    os_close(&file);
+    if (n >= 0 && fstat(file->fd, &status) != 0)
+        n = site_fail(SITE_META_FINGERPRINT, NULL, errno);
     if (n < 0)
         return (int)n;
     (void)page_header_decode(bytes, (size_t)n, &header); /* empty file: 0 */
@@ -155,4 +148,16 @@ int meta_take_fingerprint(int dirfd, const char *path,
         .change_counter = header.change_counter,
     };
     return 0;
+}
+
+int meta_take_fingerprint(int dirfd, const char *path,
+                          struct meta_fingerprint *ret_fingerprint)
+{
+    struct os_file file = {0};
+    int rc = os_open(&file, dirfd, path, O_RDONLY, 0, SITE_META_FINGERPRINT);
+
+    if (rc == 0)
+        rc = meta_fingerprint_of(&file, ret_fingerprint);
+    os_close(&file);
+    return rc;
 }

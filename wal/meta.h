@@ -62,6 +62,8 @@ int meta_load(struct meta *ret_meta, int dirfd, const char *directory);
 void meta_free(struct meta *meta);
 
 /* The fingerprint of a database file as it is now. */
+int meta_fingerprint_of(const struct os_file *file,
+                        struct meta_fingerprint *ret_fingerprint);
 int meta_take_fingerprint(int dirfd, const char *path,
                           struct meta_fingerprint *ret_fingerprint);
 

@@ -64,7 +64,6 @@ static bool reread_if_due(struct database *database)
         return true;
     rc = reread(database);
     if (rc == 0) {
-        rollback_explained(database);
         notes_works(database);
         return true;
     }
@@ -133,6 +132,8 @@ static void attach_try(struct database *database)
 {
     int rc;
 
+    if (rollback_is_pending(database))
+        return; /* first what was committed before; that wakes us */
     notes_state(database, DATABASE_ATTACHING);
     attach_unwatch(database);
     rc = attach_open(database);
@@ -171,15 +172,9 @@ int primary_ready(struct database *database)
 
 int primary_settle(struct database *database)
 {
-    bool pending;
-
     if (is_attached(database))
         return pass(database) < 0 ? -EAGAIN : 0;
-    /* A rollback mode's commit may lie in a note that is not handled yet. */
-    pthread_mutex_lock(&database->lock);
-    pending = !list_is_empty(&database->notes) || database->prepared.present;
-    pthread_mutex_unlock(&database->lock);
-    return pending ? -EAGAIN : 0;
+    return rollback_is_pending(database) ? -EAGAIN : 0;
 }
 
 /* The side file follows the log at a distance, so that recovery is short. */
@@ -209,9 +204,11 @@ static void hashes_save_if_due(struct database *database, bool now)
 
 void primary_detach(struct database *database)
 {
-    bool complete = true;
+    bool attached = database->anchor.connection != NULL, complete = true;
 
-    if (database->anchor.connection != NULL) {
+    if (!attached) {
+        rollback_check(database);
+    } else {
         complete = pass(database) >= 0 && log_sync(database->log) == 0;
         database->attach_at = database->capture.seen;
         database->attach_at_valid = complete && database->capture.valid;
@@ -221,9 +218,14 @@ void primary_detach(struct database *database)
     attach_unwatch(database);
     attach_close(database, complete);
     capture_free(&database->capture);
-    rollback_explained(database);
+    if (attached)
+        database->explained = (struct meta_fingerprint){0};
+    if (attached && complete)
+        rollback_explained(database);
     notes_state(database, DATABASE_CLOSED);
     recover_mark_clean(NULL, database); /* with no WAL nothing else tells */
+    if (database->needs_reread)
+        notes_wake(database);
 }
 
 static uint32_t applications(struct database *database)
@@ -413,8 +415,11 @@ static void parked_pass(struct database *database, struct parked *parked)
     } else if (is_attached(database)) {
         rc = pass(database);
     } else if (database->view.state == DATABASE_ROLLBACK) {
-        rollback_check(database);
-        rc = reread_if_due(database) ? 0 : -EAGAIN;
+        rc = rollback_pass(database);
+        if (rc == 0 && !reread_if_due(database))
+            rc = -EAGAIN;
+    } else if (database->needs_reread) {
+        rc = -EAGAIN; /* the next step does it */
     }
     if (rc < 0 && !has_waited(parked, GATE_NS))
         keep_waiting(database, parked, GATE_NS);
@@ -510,9 +515,8 @@ void primary_note(struct database *database, struct note *note)
         database->closing = true;
         primary_detach(database);
         break;
-    case NOTE_EXPLAINED:
-        if (!database->prepared.present)
-            rollback_explained(database);
+    case NOTE_CUT:
+        rollback_cut(database, note);
         break;
     case NOTE_REPLACED:
         note_replaced(database);

@@ -464,6 +464,10 @@ void recover_mark_clean(void *context, struct database *database)
     if (meta_take_fingerprint(database->catalog->config.data_fd,
                               database->backing, &meta->clean) < 0)
         return;
+    /* It must be the file that the position is of. */
+    if (database->catalog->config.role == DATABASE_PRIMARY &&
+        !meta_fingerprint_is_equal(&meta->clean, &database->explained))
+        return;
     meta->flags |= META_CLEAN;
     meta->clean_position = database->view.position;
     if (notes_save_meta(database) < 0)

@@ -510,7 +510,7 @@ static void note_handle(struct database *database, struct note *note)
     case NOTE_CHANGES:
     case NOTE_REREAD:
     case NOTE_UNLINKED:
-    case NOTE_EXPLAINED:
+    case NOTE_CUT:
     case NOTE_REPLACED:
         break; /* a primary's */
     }

@@ -6,6 +6,7 @@
 #include "wal/emit.h"
 #include "wal/notes.h"
 #include "wal/readview.h"
+#include "wal/rollback.h"
 
 #include <errno.h>
 
@@ -73,10 +74,14 @@ int reread(struct database *database)
 
     if (rc < 0)
         return rc;
-    if (view.page_bytes != 0)
+    if (!view.wal)
+        rc = rollback_overtake(database);
+    if (rc == 0 && view.page_bytes != 0)
         rc = reread_emit(database, &view);
     if (rc == 0 && view.wal)
         capture_start(database, &view.header);
+    else if (rc == 0)
+        rollback_explained(database);
     readview_close(&view);
     if (rc < 0)
         return rc;

@@ -6,6 +6,14 @@
  * playback of a hot journal end in the same call. A playback with an FSYNC
  * shows as a prepared record that is followed by another FSYNC(db) or whose
  * pages are not in the file; one without shows as pages that did not change.
+ *
+ * Connections may differ in journal mode and level, and then each commit may
+ * be told in another way, or not at all (MEMORY and OFF without a sync). So
+ * `explained` follows the file: how it looked when the commit that the
+ * position has was done. SQLite counts commits in page 1: a commit that finds
+ * more than its own there has a predecessor that nobody told of, and all pages
+ * are read in its place. What is known is as it was at the commit operation,
+ * not as the worker finds it later: by then there may have been others.
  */
 #include "wal/rollback.h"
 
@@ -76,7 +84,8 @@ static int file_fetch(void *context, pgno_t pgno, uint8_t *buffer,
     return 0;
 }
 
-/* The pages to look at: the journal's set, or all of them. */
+/* The pages to look at: the journal's set, or all of them. ret_all: no commit
+ * operation will follow, it is a commit already. */
 static int changed_pages(struct database *database, uint32_t page_bytes,
                          uint32_t size_pages, pgno_t **ret_pgnos,
                          uint32_t *ret_count, bool *ret_all)
@@ -95,6 +104,8 @@ static int changed_pages(struct database *database, uint32_t page_bytes,
     if (rc == 0 && !database->needs_reread)
         rc = journal_read(&journal, &database->main_file, size_pages,
                           UINT32_MAX, &changes);
+    else if (rc == 0 && journal_is_hot(&journal) != 1)
+        rc = -ENOENT; /* an old one; this transaction has none */
     os_close(&journal);
     if (rc == 0 && !database->needs_reread &&
         changes.page_bytes == page_bytes) {
@@ -134,6 +145,8 @@ static int prepare_emit(struct database *database, uint32_t page_bytes,
         plan.flags = (plan.flags & ~(uint32_t)RECORD_PREPARED) | RECORD_REREAD;
     rc = emit(database, &plan, &source, &emitted);
     os_free(&source.pgnos);
+    if (rc == 0 && all)
+        rollback_explained(database);
     if (rc == 0 && all && emitted && !database->told_no_journal) {
         database->told_no_journal = true;
         notes_event(database, DATABASE_EVENT_CHANGED,
@@ -143,8 +156,17 @@ static int prepare_emit(struct database *database, uint32_t page_bytes,
     return rc;
 }
 
+/* Is there at most one commit between the two? */
+static bool follows(const struct meta_fingerprint *before,
+                    const struct meta_fingerprint *after)
+{
+    return before->inode == after->inode &&
+           after->change_counter - before->change_counter <= 1;
+}
+
 int rollback_prepare(struct database *database)
 {
+    struct meta_fingerprint now;
     uint32_t page_bytes, size_pages;
     bool wal;
     int rc;
@@ -153,13 +175,19 @@ int rollback_prepare(struct database *database)
     rc = main_header(&database->main_file, &page_bytes, &size_pages, &wal);
     if (rc == -ENODATA)
         return 0;
+    if (rc == 0)
+        rc = meta_fingerprint_of(&database->main_file, &now);
+    if (rc == 0 && !follows(&database->explained, &now))
+        database->needs_reread = true;
     if (rc == 0 && database->prepared.present)
         rc = emit_resolve(database, false);
     if (rc == 0)
         rc = prepare_emit(database, page_bytes, size_pages);
-    if (rc == 0)
-        database->needs_reread = false;
-    return rc;
+    if (rc < 0)
+        return rc;
+    database->prepared.file = now;
+    database->needs_reread = false;
+    return 0;
 }
 
 /* True when the pages of the prepared commit are what the file holds: it is a
@@ -251,7 +279,7 @@ struct note *rollback_collect(struct database *database,
     bool prepared, attached;
 
     pthread_mutex_lock(&database->lock);
-    prepared = database->prepared.present;
+    prepared = database->prepared.present && !database->prepared.decided;
     attached = database->view.state == DATABASE_ATTACHED;
     pthread_mutex_unlock(&database->lock);
     if (attached ||
@@ -265,8 +293,65 @@ struct note *rollback_collect(struct database *database,
     } else if (journal_is_hot(journal) == 1) {
         note = changes_collect(journal, &file);
     }
+    if (note != NULL && meta_fingerprint_of(&file, &note->after) < 0)
+        note->after = (struct meta_fingerprint){0};
     os_close(&file);
+    pthread_mutex_lock(&database->lock);
+    database->committing += note != NULL;
+    if (note != NULL && note->kind == NOTE_RESOLVE)
+        database->prepared.decided = true;
+    pthread_mutex_unlock(&database->lock);
     return note;
+}
+
+void rollback_collected(struct database *database, struct note *note, int rc)
+{
+    pthread_mutex_lock(&database->lock);
+    database->committing -= note != NULL;
+    if (rc < 0) /* not done: it is as before */
+        database->prepared.decided = false;
+    else if (note != NULL)
+        list_push_back(&database->notes, &note->link);
+    database->modified = true; /* a check that was put off is due */
+    pthread_mutex_unlock(&database->lock);
+    if (rc < 0)
+        note_free(note);
+    notes_wake(database);
+}
+
+bool rollback_is_pending(struct database *database)
+{
+    bool pending;
+
+    pthread_mutex_lock(&database->lock);
+    pending = !list_is_empty(&database->notes) || database->committing > 0 ||
+              database->prepared.present;
+    pthread_mutex_unlock(&database->lock);
+    return pending;
+}
+
+int rollback_overtake(struct database *database)
+{
+    struct list *link, *safe, covered;
+    bool decided;
+
+    list_init(&covered);
+    pthread_mutex_lock(&database->lock);
+    decided = database->prepared.decided;
+    LIST_EACH(link, safe, &database->notes)
+    {
+        if (LIST_ENTRY(link, struct note, link)->kind == NOTE_CHANGES) {
+            list_remove(link);
+            list_push_back(&covered, link);
+        }
+    }
+    pthread_mutex_unlock(&database->lock);
+    while ((link = list_pop(&covered)) != NULL)
+        note_free(LIST_ENTRY(link, struct note, link));
+    if (!database->prepared.present)
+        return 0;
+    /* Undecided, and nobody is about to: it was played back. */
+    return decided ? -EAGAIN : emit_resolve(database, false);
 }
 
 int rollback_resolve(struct database *database, const struct note *note)
@@ -275,9 +360,14 @@ int rollback_resolve(struct database *database, const struct note *note)
 
     if (database->prepared.present)
         rc = emit_resolve(database, note->rc == 0);
-    if (rc == 0)
-        rollback_explained(database);
-    return rc;
+    if (rc < 0)
+        return rc;
+    /* Played back or rolled back: it must be as it was. */
+    if (note->rc < 0 &&
+        note->after.change_counter != database->explained.change_counter)
+        database->needs_reread = true;
+    database->explained = note->after;
+    return 0;
 }
 
 static int changes_fetch(void *context, pgno_t pgno, uint8_t *buffer,
@@ -315,6 +405,7 @@ int rollback_changes(struct database *database, const struct note *note)
     int rc;
 
     if (database->needs_reread ||
+        !follows(&database->explained, &note->after) ||
         (database->view.page_bytes != 0 &&
          database->view.page_bytes != changes->page_bytes)) {
         database->needs_reread = true; /* the re-read covers this one too */
@@ -328,15 +419,46 @@ int rollback_changes(struct database *database, const struct note *note)
     rc = emit(database, &plan, &source, &emitted);
     os_free(&source.pgnos);
     if (rc == 0)
-        rollback_explained(database);
+        database->explained = note->after;
     return rc;
+}
+
+/* Of the request under way on this FUSE worker. */
+static _Thread_local struct meta_fingerprint before_cut;
+
+static void fingerprint_now(struct database *database,
+                            struct meta_fingerprint *ret_fingerprint)
+{
+    *ret_fingerprint = (struct meta_fingerprint){0};
+    (void)meta_take_fingerprint(database->catalog->config.data_fd,
+                                database->backing, ret_fingerprint);
+}
+
+void rollback_cutting(struct database *database)
+{
+    fingerprint_now(database, &before_cut);
+}
+
+void rollback_was_cut(struct database *database)
+{
+    struct note *note = note_new(NOTE_CUT);
+
+    if (note != NULL) {
+        note->before = before_cut;
+        fingerprint_now(database, &note->after);
+    }
+    notes_post(database, note);
+}
+
+void rollback_cut(struct database *database, const struct note *note)
+{
+    if (meta_fingerprint_is_equal(&database->explained, &note->before))
+        database->explained = note->after;
 }
 
 void rollback_explained(struct database *database)
 {
-    if (meta_take_fingerprint(database->catalog->config.data_fd,
-                              database->backing, &database->explained) < 0)
-        database->explained = (struct meta_fingerprint){0};
+    fingerprint_now(database, &database->explained);
 }
 
 bool rollback_is_open(struct database *database)
@@ -367,7 +489,8 @@ void rollback_check(struct database *database)
 {
     struct meta_fingerprint now;
 
-    if (database->prepared.present || database->needs_reread ||
+    /* Each of these ends in a commit operation, which asks for a check. */
+    if (database->needs_reread || rollback_is_pending(database) ||
         rollback_is_open(database))
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,
@@ -376,4 +499,23 @@ void rollback_check(struct database *database)
         return;
     if (!meta_fingerprint_is_equal(&now, &database->explained))
         database->needs_reread = true;
+}
+
+int rollback_pass(struct database *database)
+{
+    struct meta_fingerprint now;
+    int rc = meta_take_fingerprint(database->catalog->config.data_fd,
+                                   database->backing, &now);
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    if (database->prepared.present && follows(&database->prepared.file, &now) &&
+        now.change_counter == database->prepared.file.change_counter)
+        return 0; /* its commit is not done, or just now */
+    if (rollback_is_pending(database) || rollback_is_open(database))
+        return now.change_counter == database->explained.change_counter
+                   ? 0 /* nothing but what is under way */
+                   : -EAGAIN;
+    rollback_check(database);
+    return 0;
 }

@@ -118,6 +118,36 @@ def switch_to_wal(path):
         until(attempt, "%s stays in rollback mode" % path)
 
 
+def write_beside_workers(control, cpu, *arguments):
+    cluster.os.sched_setaffinity(0, {cpu})
+    return chain.write(control, *arguments)
+
+
+@test(seconds=60 if not LONG else 1200)
+def no_commit_of_any_journal_is_missed_when_the_workers_are_slow(stage):
+    """Each connection has its own journal mode and level: a commit that the
+    node hears of in one way follows at once on one heard of in another. Then
+    the database becomes a WAL database while that is going on."""
+    nodes = cluster.Cluster(stage, 1).start()
+    load = Load(stage, nodes, [("a.db", 1024, "delete")])
+    load.start_readers(nodes.replicas)
+    cpu = nodes.primary.starve_workers()
+    for level in ("off", "normal", "full") * 2:
+        load.writers.append(workers.Worker(
+            write_beside_workers, cpu, load.paths(nodes.primary),
+            stage.rng.random(), (level,), sql.JOURNAL_MODES[1:5]))
+    for n in range(ROUNDS):
+        load.run()
+        if n == ROUNDS - 1:
+            switch_to_wal(nodes.primary.path("a.db"))
+            load.run(0.5)
+        nodes.primary.starve_workers(False)
+        load.compare()
+        nodes.primary.starve_workers()
+    nodes.primary.starve_workers(False)
+    load.stop()
+
+
 @test(seconds=120 if not LONG else 1200)
 def a_live_switch_to_wal_is_followed(stage):
     nodes = cluster.Cluster(stage, 1).start()

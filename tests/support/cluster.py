@@ -213,6 +213,26 @@ class Node:
     def descriptors(self):
         return len(os.listdir("/proc/%d/fd" % self.pid))
 
+    def threads(self):
+        """The names of its threads, by their ids."""
+        found = {}
+        for task in os.listdir("/proc/%d/task" % self.pid):
+            with open("/proc/%d/task/%s/comm" % (self.pid, task)) as file:
+                found[int(task)] = file.read().strip()
+        return found
+
+    def starve_workers(self, starve=True):
+        """From now on its workers run only when nobody else wants to, on one
+        processor with all its threads, as on a machine that is busy: what
+        depends on their being quick goes wrong. Returns the processor."""
+        policy = os.SCHED_IDLE if starve else os.SCHED_OTHER
+        cpu = max(os.sched_getaffinity(0))
+        for task, name in self.threads().items():
+            os.sched_setaffinity(task, {cpu})
+            if name.startswith("worker-"):
+                os.sched_setscheduler(task, policy, os.sched_param(0))
+        return cpu
+
     def cpu_seconds(self):
         with open("/proc/%d/stat" % self.pid) as file:
             fields = file.read().rpartition(")")[2].split()
