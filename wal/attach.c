@@ -162,6 +162,7 @@ int attach_open(struct database *database)
 void attach_close(struct database *database, bool checkpoint)
 {
     ASSERT_ON_WORKER();
+    ASSERT(!database->apply.checkpointing); /* the anchor is not ours now */
     pthread_mutex_lock(&database->lock);
     database->lock_fd = -1;
     pthread_mutex_unlock(&database->lock);

@@ -305,8 +305,9 @@ static void copy_place_if_complete(struct database *database)
 {
     int rc;
 
-    if (database->stopped || !incoming_is_complete(database))
-        return;
+    if (database->stopped || !incoming_is_complete(database) ||
+        database->apply.checkpointing)
+        return; /* it may close the anchor, which the checkpoint has */
     rc = incoming_place(database);
     if (rc == -EBADMSG) {
         replica_stop(database,
@@ -376,16 +377,26 @@ static void consumed_show(struct database *database)
 
 static void note_handle(struct database *database, struct note *note);
 
-/* The hold is over: what waited, in its order, until there is a new one. */
+/* A closing checkpoint holds up what changes content, any checkpoint a drop:
+ * the anchor is the checkpoint thread's until it is done. */
+static bool is_held(const struct database *database, enum note_kind kind)
+{
+    if (kind == NOTE_DROP)
+        return database->apply.checkpointing;
+    return database->apply.hold &&
+           (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
+            kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END);
+}
+
+/* What waited, in its order, until something has to wait again. */
 static void held_release(struct database *database)
 {
-    while (!database->apply.hold) {
-        struct list *link = list_pop(&database->held);
-        struct note *note;
+    while (!list_is_empty(&database->held)) {
+        struct note *note = LIST_ENTRY(database->held.next, struct note, link);
 
-        if (link == NULL)
+        if (is_held(database, note->kind))
             return;
-        note = LIST_ENTRY(link, struct note, link);
+        list_remove(&note->link);
         note_handle(database, note);
         note_free(note);
     }
@@ -444,11 +455,12 @@ static void note_owner(struct database *database)
         notes_fails(database);
 }
 
-/* Notes that change content wait while a closing checkpoint runs, and behind
- * those that wait: order is everything to them. */
-static bool waits_for_hold(const struct database *database, enum note_kind kind)
+/* Behind those that wait: order is everything to what changes content. */
+static bool has_to_wait(const struct database *database, enum note_kind kind)
 {
-    return (database->apply.hold || !list_is_empty(&database->held)) &&
+    if (is_held(database, kind))
+        return true;
+    return !list_is_empty(&database->held) &&
            (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
             kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END ||
             kind == NOTE_DROP);
@@ -518,7 +530,7 @@ static void note_handle(struct database *database, struct note *note)
 
 void replica_note(struct database *database, struct note *note)
 {
-    if (waits_for_hold(database, note->kind)) {
+    if (has_to_wait(database, note->kind)) {
         list_push_back(&database->held, &note->link);
         return;
     }

@@ -1,10 +1,11 @@
 """tests/mount/drop.py - databases that are deleted, and who has them open."""
 import os
+import random
 
 import cluster
 import sql
 import workers
-from runner import expect, expect_eq, test, until
+from runner import LONG, test, until
 
 
 def create(path, mode="wal"):
@@ -31,6 +32,35 @@ def go_on_writing(control, path):
             connection.execute("INSERT INTO t(v) VALUES (randomblob(5000))")
         except sql.sqlite3.Error:
             pass
+
+
+def load_and_remake(control, path, rng):
+    """Makes a database, writes more than a replica's WAL may hold, so that
+    its checkpoints run, and deletes it at some moment."""
+    rounds = 0
+    while control.running():
+        create(path)
+        with sql.connect(path, synchronous="off") as connection:
+            for _ in range(rng.randint(4, 14)):
+                connection.execute("INSERT INTO t(v) VALUES (zeroblob(?))",
+                                   (4 << 20,))
+                connection.execute("DELETE FROM t WHERE id > 1")
+        remove(path)
+        rounds += 1
+    return rounds
+
+
+@test(seconds=LONG and 600 or 60)
+def a_replica_drops_while_its_checkpoint_runs(stage):
+    nodes = cluster.pair(stage)
+    load = [workers.Worker(load_and_remake, nodes.primary.path("%d.db" % i),
+                           random.Random(stage.rng.random())) for i in (1, 2)]
+    create(nodes.primary.path("other.db"))
+    until(lambda: min(one.count() for one in load) > (LONG and 200 or 12),
+          "too slow", LONG and 500 or 40)
+    stage.say(workers.stop(load), "times made and deleted")
+    nodes.replicas[0].check_alive()
+    nodes.compare_all()
 
 
 @test(seconds=60)
