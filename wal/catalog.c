@@ -105,6 +105,7 @@ static void notes_free(struct list *notes)
 
 static void database_free(struct database *database)
 {
+    database_unref(database->after);
     notes_free(&database->notes);
     notes_free(&database->held);
     emit_tail_clear(database);
@@ -186,6 +187,41 @@ static struct database *find_locked(struct catalog *catalog, const char *name)
     return NULL;
 }
 
+/* The newest database that had the name and is not done dropping; NULL. */
+static struct database *find_nameless(struct catalog *catalog, const char *name)
+{
+    struct database *found = NULL;
+    struct list *link, *safe;
+
+    if (catalog->nameless == 0)
+        return NULL;
+    LIST_EACH(link, safe, &catalog->all)
+    {
+        struct database *database = LIST_ENTRY(link, struct database, link);
+
+        if (list_is_empty(&database->name_link) &&
+            strcmp(database->name, name) == 0)
+            found = database;
+    }
+    return found;
+}
+
+/* Who takes a name after another goes to the same worker: the drop comes
+ * first, here and in what the loop hears. */
+static void worker_choose(struct catalog *catalog, struct database *database)
+{
+    struct database *before = find_nameless(catalog, database->name);
+
+    if (before == NULL) {
+        database->worker =
+            &catalog->workers[catalog->next_worker++ % catalog->workers_count];
+        return;
+    }
+    database->worker = before->worker;
+    if (catalog->config.role == DATABASE_REPLICA)
+        database->after = database_ref(before);
+}
+
 int catalog_add(struct catalog *catalog, struct database *database)
 {
     int rc = 0;
@@ -194,9 +230,7 @@ int catalog_add(struct catalog *catalog, struct database *database)
     if (find_locked(catalog, database->name) != NULL) {
         rc = -EEXIST;
     } else {
-        if (database->worker == NULL)
-            database->worker = &catalog->workers[catalog->next_worker++ %
-                                                 catalog->workers_count];
+        worker_choose(catalog, database);
         list_push_back(&catalog->all, &database->link);
         list_push_back(bucket(catalog, database->name), &database->name_link);
         database_ref(database);
@@ -207,20 +241,25 @@ int catalog_add(struct catalog *catalog, struct database *database)
 
 void catalog_remove_name(struct database *database)
 {
-    pthread_mutex_lock(&database->catalog->lock);
+    struct catalog *catalog = database->catalog;
+
+    pthread_mutex_lock(&catalog->lock);
+    catalog->nameless += !list_is_empty(&database->name_link);
     list_remove(&database->name_link);
-    pthread_mutex_unlock(&database->catalog->lock);
+    pthread_mutex_unlock(&catalog->lock);
 }
 
 void catalog_remove(struct database *database)
 {
+    struct catalog *catalog = database->catalog;
     bool ours;
 
-    pthread_mutex_lock(&database->catalog->lock);
-    list_remove(&database->name_link);
+    pthread_mutex_lock(&catalog->lock);
     ours = !list_is_empty(&database->link);
+    catalog->nameless -= ours && list_is_empty(&database->name_link);
+    list_remove(&database->name_link);
     list_remove(&database->link);
-    pthread_mutex_unlock(&database->catalog->lock);
+    pthread_mutex_unlock(&catalog->lock);
     if (ours)
         database_unref(database);
 }

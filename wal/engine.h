@@ -231,6 +231,8 @@ struct database {
     struct list timer_link;            /* in worker->timers */
     uint64_t timer_ns;
     struct list held;        /* replica: notes behind a hold */
+    struct database *after;  /* replica: had the name before, same worker: its
+                                files go before ours come; a reference */
     uint64_t consumed;       /* replica: bytes offered and dealt with, not
                                  shown in the view yet */
     bool behind;             /* replica: the log holds more than is applied */
@@ -290,6 +292,7 @@ struct catalog {
     epoch_t
         epoch; /* [fixed] after open on a primary; under lock on a replica */
     unsigned next_worker;
+    size_t nameless; /* of all: another may have their name, not done yet */
     struct lineage *dropped; /* tombstones */
     size_t dropped_count;
     struct worker *workers;

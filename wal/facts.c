@@ -59,7 +59,7 @@ int database_history(struct database *database, struct history *ret_history)
 
 /* ---- replica: offers ----------------------------------------------------- */
 
-/* Another lineage has the name: let the old one go, keep its files. */
+/* Another lineage has the name: let the old one go, keep its file. */
 static int move_aside(struct database *old)
 {
     struct note *note = note_new(NOTE_DROP);
@@ -77,7 +77,6 @@ int catalog_follow(struct catalog *catalog, const char *name,
                    struct database **ret_database)
 {
     struct database *database = catalog_find(catalog, name);
-    struct worker *worker = NULL;
     int rc = 0;
 
     if (catalog->config.role == DATABASE_PRIMARY) {
@@ -88,17 +87,14 @@ int catalog_follow(struct catalog *catalog, const char *name,
         *ret_database = database;
         return 0;
     }
-    if (database != NULL) {
-        worker = database->worker; /* the same: the old one lets go first */
+    if (database != NULL)
         rc = move_aside(database);
-    }
     database_unref(database);
     if (rc < 0)
         return rc;
     database = catalog_make(catalog, name, lineage);
     if (database == NULL)
         return -ENOMEM;
-    database->worker = worker;
     rc = catalog_create_files(database);
     if (rc == 0)
         rc = catalog_add(catalog, database);

@@ -208,17 +208,30 @@ int replica_replace(struct database *database,
     return place(database);
 }
 
+/* Whoever waits for our name, on this worker. */
+static void wake_after(void *context, struct database *database)
+{
+    struct database *dropped = context;
+
+    if (database->worker == dropped->worker && database->after == dropped)
+        notes_wake(database);
+}
+
 /* keep: another lineage takes the name; the file stays in lost/. */
 static void drop(struct database *database, bool keep)
 {
+    struct catalog *catalog = database->catalog;
     char path[96];
 
+    if (database->view.state == DATABASE_DROPPED)
+        return; /* moved aside, and then dropped: the name is another's */
     attach_close(database, keep);
     if (keep) {
-        int dirfd = database->catalog->config.data_fd;
+        int dirfd = catalog->config.data_fd;
 
         snprintf(path, sizeof path, "lost/%s.db", database->directory + 3);
-        if (linkat(dirfd, database->backing, dirfd, path, 0) != 0)
+        if (linkat(dirfd, database->backing, dirfd, path, 0) != 0 &&
+            errno != ENOENT)
             notes_event(database, DATABASE_EVENT_FAILED,
                         "the replaced file could not be kept in lost/");
     }
@@ -228,10 +241,11 @@ static void drop(struct database *database, bool keep)
     database->meta.flags |= META_DROPPED;
     if (notes_save_meta(database) < 0)
         notes_fails(database);
-    catalog_bury(database->catalog, &database->lineage);
+    catalog_bury(catalog, &database->lineage);
     notes_state(database, DATABASE_DROPPED);
     notes_event(database, DATABASE_EVENT_DROPPED,
                 keep ? "replaced; the old file is kept in lost/" : NULL);
+    catalog_each(catalog, wake_after, database);
     catalog_remove(database);
 }
 
@@ -378,14 +392,26 @@ static void consumed_show(struct database *database)
 static void note_handle(struct database *database, struct note *note);
 
 /* A closing checkpoint holds up what changes content, any checkpoint a drop:
- * the anchor is the checkpoint thread's until it is done. */
+ * the anchor is the checkpoint thread's until it is done. Who had the name
+ * before, and is not done with it, holds up both. */
 static bool is_held(const struct database *database, enum note_kind kind)
 {
     if (kind == NOTE_DROP)
-        return database->apply.checkpointing;
-    return database->apply.hold &&
+        return database->apply.checkpointing || database->after != NULL;
+    return (database->apply.hold || database->after != NULL) &&
            (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
             kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END);
+}
+
+/* Who had our name is gone? Until then the files of that name are his. */
+static void after_check(struct database *database)
+{
+    struct database *after = database->after;
+
+    if (after == NULL || after->view.state != DATABASE_DROPPED)
+        return;
+    database->after = NULL;
+    database_unref(after);
 }
 
 /* What waited, in its order, until something has to wait again. */
@@ -406,7 +432,10 @@ void replica_step(struct database *database)
 {
     if (database->view.state == DATABASE_DROPPED || database->closing)
         return;
+    after_check(database);
     held_release(database);
+    if (database->view.state == DATABASE_DROPPED)
+        return;
     offer_catch_up(database);
     copy_place_if_complete(database);
     offer_publish(database);
@@ -543,7 +572,7 @@ void replica_parked(struct database *database, struct parked *parked)
     int rc = 0;
 
     if (parked->what == PARKED_OPEN)
-        rc = replica_attach(database);
+        rc = database->after != NULL ? -EAGAIN : replica_attach(database);
     if (rc == -EAGAIN && clock_now_ns() - parked->since_ns < OPEN_NS) {
         list_push_back(&database->waiting, &parked->link);
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);

@@ -5,7 +5,7 @@ import random
 import cluster
 import sql
 import workers
-from runner import LONG, test, until
+from runner import LONG, expect, expect_eq, test, until
 
 
 def create(path, mode="wal"):
@@ -61,6 +61,30 @@ def a_replica_drops_while_its_checkpoint_runs(stage):
     stage.say(workers.stop(load), "times made and deleted")
     nodes.replicas[0].check_alive()
     nodes.compare_all()
+
+
+def remake(control, path):
+    while control.running():
+        create(path)
+        remove(path)
+    create(path)
+
+
+@test(seconds=60)
+def a_database_made_anew_outlives_the_drop_of_the_old(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    load = [workers.Worker(remake, nodes.primary.path("%d.db" % i))
+            for i in range(3)]
+    rounds = LONG and 1000 or 40
+    until(lambda: min(one.count() for one in load) > rounds,
+          "too slow", 20 + rounds / 4)
+    workers.stop(load)
+    expect_eq(nodes.compare_all(), ["0.db", "1.db", "2.db"])
+    for node in nodes.nodes:
+        expect("level=error" not in node.log_text(), "something failed")
+    expect_eq(os.listdir(os.path.join(replica.data, "lost")), [],
+              "a database that was deleted is not kept")
 
 
 @test(seconds=60)
