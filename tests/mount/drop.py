@@ -50,27 +50,30 @@ def load_and_remake(control, path, rng):
     return rounds
 
 
-@test(seconds=LONG and 600 or 60)
+@test(seconds=LONG and 900 or 150)
 def a_replica_drops_while_its_checkpoint_runs(stage):
     nodes = cluster.pair(stage)
     load = [workers.Worker(load_and_remake, nodes.primary.path("%d.db" % i),
                            random.Random(stage.rng.random())) for i in (1, 2)]
     create(nodes.primary.path("other.db"))
-    until(lambda: min(one.count() for one in load) > (LONG and 200 or 12),
-          "too slow", LONG and 500 or 40)
+    until(lambda: min(one.count() for one in load) > (LONG and 200 or 6),
+          "too slow", LONG and 800 or 100)
     stage.say(workers.stop(load), "times made and deleted")
     nodes.replicas[0].check_alive()
+    until(lambda: list(nodes.primary.databases()) == ["other.db"],
+          "the primary does not drop")
     nodes.compare_all()
 
 
 def remake(control, path):
+    """As fast as it goes."""
     while control.running():
         create(path)
         remove(path)
     create(path)
 
 
-@test(seconds=60)
+@test(seconds=LONG and 1100 or 110)
 def a_database_made_anew_outlives_the_drop_of_the_old(stage):
     nodes = cluster.pair(stage)
     replica = nodes.replicas[0]
@@ -78,7 +81,7 @@ def a_database_made_anew_outlives_the_drop_of_the_old(stage):
             for i in range(3)]
     rounds = LONG and 1000 or 40
     until(lambda: min(one.count() for one in load) > rounds,
-          "too slow", 20 + rounds / 4)
+          "too slow", 40 + rounds)
     workers.stop(load)
     expect_eq(nodes.compare_all(), ["0.db", "1.db", "2.db"])
     for node in nodes.nodes:
