@@ -130,6 +130,7 @@ static enum body_reason server_on_hello(void *context, struct guest *guest,
     struct server *server = context;
     struct guest *before;
     enum body_reason reason = judge(server, hello, ret_text);
+    int rc;
 
     if (reason == BODY_FENCED)
         log_error("replication.fenced", "node=%s text=%s",
@@ -145,15 +146,20 @@ static enum body_reason server_on_hello(void *context, struct guest *guest,
                  hello->node, before->link.peer);
         return BODY_SAME_NODE;
     }
+    rc = roster_add(server->config.roster, hello->node, hello->region,
+                    hello->advertise, hello->candidate);
+    if (rc == -ENOBUFS)
+        snprintf(ret_text, BODY_TEXT_MAX + 1,
+                 "this primary has met as many nodes as it remembers, %u; does "
+                 "node.id change from start to start? give lasting ids",
+                 PULSE_NODES_MAX - 1);
+    else if (rc < 0)
+        snprintf(ret_text, BODY_TEXT_MAX + 1,
+                 "the primary is out of memory; try again");
+    if (rc < 0)
+        return BODY_LIMIT;
     if (before != NULL)
         link_close(&before->link, -ECONNRESET);
-    if (roster_add(server->config.roster, hello->node, hello->region,
-                   hello->advertise, hello->candidate) < 0) {
-        snprintf(ret_text, BODY_TEXT_MAX + 1,
-                 "the roster is full; `tidemark node forget` those that will "
-                 "not come back");
-        return BODY_LIMIT;
-    }
     return BODY_NONE;
 }
 
