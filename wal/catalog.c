@@ -162,6 +162,10 @@ int catalog_create_files(struct database *database)
         rc = log_open(&database->log, dirfd, path, &database->lineage, &found);
     if (rc == 0)
         rc = notes_save_meta(database);
+    if (rc < 0) { /* all or nothing: it is tried again */
+        log_close(database->log);
+        database->log = NULL;
+    }
     return rc;
 }
 

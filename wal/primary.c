@@ -185,7 +185,7 @@ static void hashes_save_if_due(struct database *database, bool now)
     char path[96];
     txid_t txid = database->view.position.txid;
 
-    if (txid == database->hashes_saved_txid ||
+    if (txid == database->hashes_saved_txid || database->log == NULL ||
         (!now && bytes - database->hashes_saved_bytes < HASHES_SAVE_BYTES))
         return;
     snprintf(path, sizeof path, "%s/hashes", database->directory);
@@ -315,6 +315,25 @@ static void held_back_check(struct database *database)
     notes_wake(database);
 }
 
+/* A file that holds content before we knew it is read whole, once. Without a
+ * log of its own (the disk is full) a database is captured by nobody: its
+ * commits are refused where we can, and it is tried again. */
+static void adopt(struct database *database)
+{
+    if (catalog_create_files(database) < 0) {
+        notes_fails(database);
+        worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
+        return;
+    }
+    notes_works(database);
+    if (attach_main(database) < 0)
+        return;
+    rollback_explained(database);
+    if (database->explained.size_bytes > 0 && database->view.position.txid == 0)
+        database->needs_reread = true;
+    notes_event(database, DATABASE_EVENT_ADOPTED, NULL);
+}
+
 void primary_step(struct database *database, bool modified, bool synced)
 {
     if (database->view.state == DATABASE_DROPPED || database->closing ||
@@ -322,6 +341,10 @@ void primary_step(struct database *database, bool modified, bool synced)
         return;
     if (database->view.state == DATABASE_HELD_BACK) {
         held_back_check(database);
+        return;
+    }
+    if (database->log == NULL) {
+        adopt(database);
         return;
     }
     if (is_attached(database))
@@ -429,6 +452,10 @@ static void parked_pass(struct database *database, struct parked *parked)
 
 void primary_parked(struct database *database, struct parked *parked)
 {
+    if (database->log == NULL && parked->what != PARKED_OPEN) {
+        parked->on_done(parked, -EIO);
+        return;
+    }
     switch ((enum primary_parked)parked->what) {
     case PARKED_OPEN:
         parked_open(database, parked);
@@ -446,21 +473,6 @@ void primary_parked(struct database *database, struct parked *parked)
 }
 
 /* ---- notes --------------------------------------------------------------- */
-
-/* A file that holds content before we knew it is read whole, once. */
-static void note_adopt(struct database *database)
-{
-    if (catalog_create_files(database) < 0) {
-        notes_fails(database);
-        return;
-    }
-    if (attach_main(database) < 0)
-        return;
-    rollback_explained(database);
-    if (database->explained.size_bytes > 0 && database->view.position.txid == 0)
-        database->needs_reread = true;
-    notes_event(database, DATABASE_EVENT_ADOPTED, NULL);
-}
 
 static void note_tried(struct database *database, int rc)
 {
@@ -484,11 +496,22 @@ static void note_replaced(struct database *database)
     notes_state(database, DATABASE_CLOSED);
 }
 
+/* Before it has its files nothing is captured: all of it is read then. */
+static bool needs_files(enum note_kind kind)
+{
+    return kind == NOTE_RESOLVE || kind == NOTE_CHANGES || kind == NOTE_OWNER ||
+           kind == NOTE_EXPLAINED;
+}
+
 void primary_note(struct database *database, struct note *note)
 {
+    if (database->log == NULL && needs_files(note->kind)) {
+        database->needs_reread = true;
+        return;
+    }
     switch (note->kind) {
     case NOTE_ADOPT:
-        note_adopt(database);
+        adopt(database);
         break;
     case NOTE_RESOLVE:
         note_tried(database, rollback_resolve(database, note));
@@ -513,7 +536,8 @@ void primary_note(struct database *database, struct note *note)
         break;
     case NOTE_STOP:
         database->closing = true;
-        primary_detach(database);
+        if (database->view.state != DATABASE_HELD_BACK)
+            primary_detach(database); /* else it is still to be re-read */
         break;
     case NOTE_CUT:
         rollback_cut(database, note);
@@ -555,7 +579,7 @@ void primary_drop(struct database *database)
     attach_remove_companions(database);
     attach_close(database, false);
     rc = record_encode(&header, NULL, NULL, 0, &blob);
-    if (rc == 0)
+    if (rc == 0 && database->log != NULL)
         rc = log_append_sync(database->log, &header, blob);
     blob_unref(blob);
     database->meta.flags |= META_DROPPED;

@@ -226,7 +226,9 @@ void requests_run(struct database *database, struct database_request *request)
 {
     int rc = -ENOENT;
 
-    if (database->view.state != DATABASE_DROPPED)
+    if (log_of(database) == NULL)
+        rc = -EAGAIN; /* new, and its files could not be made yet */
+    else if (database->view.state != DATABASE_DROPPED)
         rc = request->kind == DATABASE_READ_LOG ? read_log(database, request)
                                                 : copy(database, request);
     if (rc < 0)

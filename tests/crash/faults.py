@@ -5,7 +5,7 @@ import signal
 
 import cluster
 import sql
-from runner import expect_eq, test, until
+from runner import expect, expect_eq, test, until
 
 NAME = "app.db"
 ROWS = 3000  # of 1,000 bytes: more than one buffer of frames
@@ -71,3 +71,29 @@ def a_batch_that_cannot_be_written_is_written_later_whole(stage):
 @test(seconds=60)
 def a_publish_that_fails_leaves_nothing_behind(stage):
     failing_writes(stage, "3-5", "UPDATE large SET v = randomblob(9) WHERE id < 9")
+
+
+@test(seconds=60)
+def a_database_whose_log_cannot_be_made_is_taken_on_later(stage):
+    nodes = cluster.Cluster(stage, 1).start()
+    primary = nodes.primary
+    start_with_fault(primary, "catalog.add=1-4:ENOSPC")
+    refused = []
+
+    def create():
+        try:
+            with sql.connect(primary.path(NAME)) as db:
+                db.execute("CREATE TABLE t(v)")
+                return True
+        except sql.sqlite3.OperationalError as error:
+            refused.append(str(error))
+            return False
+    until(create, "the database is never taken on", pause=0.05)
+    stage.say(len(refused), "refused:", refused[-1:])
+    expect("catalog.add" in primary.log_text(), "the call never failed")
+    nodes.compare(NAME)
+    with sql.connect(primary.path(NAME)) as db:
+        db.execute("INSERT INTO t VALUES(1)")
+    nodes.compare(NAME)
+    primary.restart()
+    nodes.compare(NAME)
