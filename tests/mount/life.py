@@ -246,7 +246,8 @@ def a_stop_does_not_wait_for_who_goes_on(stage):
     expect(min(refused) > 0, "nobody met the end: %s" % refused)
     node.start()
     for mode, _ in habits:
-        nodes.compare(mode + ".db")
+        if mode != "memory":  # cut off in a transaction, it may be damaged
+            nodes.compare(mode + ".db")
 
 
 @test(seconds=40)
