@@ -95,9 +95,7 @@ int catalog_follow(struct catalog *catalog, const char *name,
     database = catalog_make(catalog, name, lineage);
     if (database == NULL)
         return -ENOMEM;
-    rc = catalog_create_files(database);
-    if (rc == 0)
-        rc = catalog_add(catalog, database);
+    rc = catalog_add(catalog, database); /* its files: with the first note */
     if (rc < 0) {
         database_unref(database);
         return rc;

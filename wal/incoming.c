@@ -4,6 +4,7 @@
 
 #include "wal/apply.h"
 #include "wal/attach.h"
+#include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/redo.h"
 #include "wal/replica.h"
@@ -39,7 +40,7 @@ void incoming_abandon(struct database *database)
     if (incoming->log != NULL) {
         log_close(incoming->log);
         incoming_log_path(database, path, sizeof path);
-        replica_remove_log(database, path);
+        logdir_remove(database, path);
     }
     os_close(&incoming->file);
     hashes_free(&incoming->hashes);
@@ -65,7 +66,7 @@ int incoming_begin(struct database *database, const struct position *start,
 
     incoming_abandon(database);
     incoming_log_path(database, path, sizeof path);
-    replica_remove_log(database, path);
+    logdir_remove(database, path);
     rc = log_open(&incoming->log, database->catalog->config.data_fd, path,
                   &database->lineage, &found);
     if (rc == 0)
@@ -311,7 +312,7 @@ static int place_end(struct database *database)
 
     if (incoming->log != NULL) {
         incoming_log_path(database, path, sizeof path);
-        rc = replica_replace_log(database, incoming->log, path);
+        rc = logdir_replace(database, incoming->log, path);
         if (rc < 0)
             return rc;
         incoming->log = NULL;

@@ -23,6 +23,7 @@
 #include "wal/catalog.h"
 #include "wal/journal.h"
 #include "wal/emit.h"
+#include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
 #include "wal/recover_wal.h"
@@ -253,7 +254,7 @@ static int replica_forget(struct database *database)
         return rc;
     log_close(database->log);
     database->log = NULL;
-    rc = replica_put_log_aside(database);
+    rc = logdir_put_aside(database);
     snprintf(path, sizeof path, "%s/log", database->directory);
     if (rc == 0)
         rc = log_open(&database->log, dirfd, path, &database->lineage, &found);

@@ -8,6 +8,10 @@
  *   fresh     no file yet: the first records are written as a file
  *   applying  attached, or attached when the next record comes
  *   stopped   records are dropped
+ *
+ * A new one has no files of its own yet: the first note that needs them makes
+ * them. When that fails it stops like one whose copy cannot be written, and
+ * the primary is asked again; the others go on.
  */
 #include "wal/replica.h"
 
@@ -22,7 +26,6 @@
 #include "wal/primary.h"
 #include "wal/worker.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -46,64 +49,6 @@ void replica_stop(struct database *database, const char *reason)
     pthread_mutex_unlock(&database->lock);
     notes_event(database, DATABASE_EVENT_STOPPED, reason);
     notes_state(database, DATABASE_STOPPED);
-}
-
-void replica_remove_log(struct database *database, const char *path)
-{
-    int fd = openat(database->catalog->config.data_fd, path,
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct dirent *entry;
-    DIR *dir;
-
-    if (fd < 0)
-        return;
-    dir = fdopendir(fd);
-    if (dir == NULL) {
-        close(fd);
-        return;
-    }
-    while ((entry = readdir(dir)) != NULL)
-        if (entry->d_name[0] != '.')
-            (void)unlinkat(fd, entry->d_name, 0);
-    closedir(dir);
-    (void)unlinkat(database->catalog->config.data_fd, path, AT_REMOVEDIR);
-}
-
-/* The log moves aside, for people; it is not deleted. */
-int replica_put_log_aside(struct database *database)
-{
-    int dirfd = database->catalog->config.data_fd;
-    char path[96], aside[96];
-    int rc;
-
-    snprintf(path, sizeof path, "%s/log", database->directory);
-    snprintf(aside, sizeof aside, "%s/log-aside-%llx", database->directory,
-             (unsigned long long)clock_wall_ns());
-    rc = os_rename(dirfd, path, aside, SITE_REPLICA_LOG);
-    return rc == -ENOENT ? 0 : rc;
-}
-
-int replica_replace_log(struct database *database, struct log *log,
-                        const char *path)
-{
-    char own[96];
-    int rc = 0;
-
-    if (database->retired_count == LOGS_RETIRED_MAX)
-        return site_fail(SITE_REPLICA_LOG, "too many copies; restart", ENOSPC);
-    if (log_bytes(database->log) > 0)
-        rc = replica_put_log_aside(database);
-    snprintf(own, sizeof own, "%s/log", database->directory);
-    if (rc == 0)
-        replica_remove_log(database, own); /* an empty one is in the way */
-    if (rc == 0)
-        rc = os_rename(database->catalog->config.data_fd, path, own,
-                       SITE_REPLICA_LOG);
-    if (rc < 0)
-        return rc;
-    database->retired[database->retired_count++] = database->log;
-    __atomic_store_n(&database->log, log, __ATOMIC_RELEASE);
-    return 0;
 }
 
 void replica_save_hashes(struct database *database,
@@ -239,7 +184,7 @@ static void drop(struct database *database, bool keep)
     incoming_abandon(database);
     remove_from_mount(database);
     database->meta.flags |= META_DROPPED;
-    if (notes_save_meta(database) < 0)
+    if (database->log != NULL && notes_save_meta(database) < 0)
         notes_fails(database);
     catalog_bury(catalog, &database->lineage);
     notes_state(database, DATABASE_DROPPED);
@@ -251,10 +196,31 @@ static void drop(struct database *database, bool keep)
 
 /* ---- copies -------------------------------------------------------------- */
 
+static bool has_files(struct database *database)
+{
+    if (database->log == NULL && catalog_create_files(database) < 0) {
+        notes_fails(database);
+        replica_stop(database, site_failure());
+        log_close(database->log); /* all of them, or none */
+        database->log = NULL;
+        return false;
+    }
+    return true;
+}
+
+static void note_offer(struct database *database, struct blob *blob)
+{
+    if (has_files(database))
+        offer_record(database, blob);
+}
+
 static void copy_begin(struct database *database, const struct note *note)
 {
-    int rc = incoming_begin(database, &note->position, note->page_bytes);
+    int rc;
 
+    if (!has_files(database))
+        return;
+    rc = incoming_begin(database, &note->position, note->page_bytes);
     if (rc < 0) {
         notes_fails(database);
         replica_stop(database, site_failure());
@@ -452,7 +418,7 @@ static void note_history(struct database *database, struct note *note)
     database->history = note->history;
     pthread_mutex_unlock(&database->lock);
     note->history = (struct history){0};
-    if (notes_save_meta(database) < 0)
+    if (has_files(database) && notes_save_meta(database) < 0)
         notes_fails(database);
     notes_changed(database);
 }
@@ -473,7 +439,7 @@ static void note_owner(struct database *database)
 {
     char path[4096 + DATABASE_NAME_MAX];
 
-    if (notes_save_meta(database) < 0)
+    if (database->log != NULL && notes_save_meta(database) < 0)
         notes_fails(database);
     if (database->view.page_bytes == 0)
         return;
@@ -501,7 +467,7 @@ static void note_handle(struct database *database, struct note *note)
         database->consumed += note->blob->size;
     switch (note->kind) {
     case NOTE_OFFER:
-        offer_record(database, note->blob);
+        note_offer(database, note->blob);
         break;
     case NOTE_COPY_BEGIN:
         copy_begin(database, note);
@@ -571,8 +537,10 @@ void replica_parked(struct database *database, struct parked *parked)
 {
     int rc = 0;
 
-    if (parked->what == PARKED_OPEN)
-        rc = database->after != NULL ? -EAGAIN : replica_attach(database);
+    if (parked->what == PARKED_OPEN && database->after != NULL)
+        rc = -EAGAIN;
+    else if (parked->what == PARKED_OPEN && database->log != NULL)
+        rc = replica_attach(database);
     if (rc == -EAGAIN && clock_now_ns() - parked->since_ns < OPEN_NS) {
         list_push_back(&database->waiting, &parked->link);
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);

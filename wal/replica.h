@@ -26,16 +26,6 @@ void replica_detach(struct database *database);
 /* Attaches if it is not: 0, -EAGAIN and others as attach_open(). */
 int replica_attach(struct database *database);
 
-/* Removes a log directory below data and what is in it. */
-void replica_remove_log(struct database *database, const char *path);
-
-/* Renames the log's directory, so that people can look at it. */
-int replica_put_log_aside(struct database *database);
-
-/* log, in directory path, becomes the database's; the old one moves aside. */
-int replica_replace_log(struct database *database, struct log *log,
-                        const char *path);
-
 /* Lets go of the database, removes its files from the mount (readers keep
  * what they have open) and calls place. */
 int replica_replace(struct database *database,

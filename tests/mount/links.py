@@ -64,3 +64,34 @@ def a_name_that_no_replica_could_be_told_stops_none_but_itself(stage):
               ["copied.db", "good.db", "late.db", "rest.db"])
     expect("database.refused" in primary.log_text(), "it is not in the log")
     expect_eq(replica.log_text().count("replication.primary"), 1)
+
+
+@test(seconds=60)
+def a_database_that_has_no_place_on_a_replica_keeps_none_from_following(stage):
+    nodes = cluster.Cluster(stage, 1)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    names = ["%d.db" % n for n in range(5)]
+    primary.start()
+    for name in names:
+        make(primary.path(name), 20)
+    odd = stage.rng.choice(names)
+    lineage = primary.databases()[odd]["lineage"]
+    primary.stop()
+    replica.start()
+    # Where its folder should be there is a file.
+    obstacle = os.path.join(replica.data, "db", lineage)
+    with open(obstacle, "w", encoding="utf-8"):
+        pass
+    primary.start()
+    for name in names:
+        if name != odd:
+            with sql.connect(primary.path(name)) as connection:
+                connection.execute("DELETE FROM t WHERE id > 10")
+            nodes.compare(name)
+    expect_eq(replica.log_text().count("replication.primary"), 1)
+    expect(not os.path.exists(replica.path(odd)), "where does it come from?")
+    expect(replica.databases()[odd]["state"] != "live",
+           "status does not show it: %s" % replica.databases()[odd])
+    os.unlink(obstacle)
+    until(lambda: os.path.exists(replica.path(odd)), "it never came", 30)
+    nodes.compare_all(20)
