@@ -360,8 +360,13 @@ int rollback_resolve(struct database *database, const struct note *note)
 
     if (database->prepared.present)
         rc = emit_resolve(database, note->rc == 0);
-    if (rc < 0)
+    if (rc < 0) {
+        /* Nobody will decide again: the re-read that is due gives it up. */
+        pthread_mutex_lock(&database->lock);
+        database->prepared.decided = false;
+        pthread_mutex_unlock(&database->lock);
         return rc;
+    }
     /* Played back or rolled back: it must be as it was. */
     if (note->rc < 0 &&
         note->after.change_counter != database->explained.change_counter)
