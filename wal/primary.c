@@ -296,6 +296,8 @@ static void attached_step(struct database *database, bool modified, bool synced)
 
 static void rollback_step(struct database *database, bool modified)
 {
+    bool unwatched;
+
     if (attach_main(database) < 0)
         return; /* being created, or gone */
     if (recover_unmark_clean(database) < 0)
@@ -308,10 +310,12 @@ static void rollback_step(struct database *database, bool modified)
         /* The commit that makes it WAL is in the file, not yet committed. */
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
     }
+    /* What was written before the watch is there raises no event. */
+    unwatched = database->watch_main < 0;
     notes_state(database, DATABASE_ROLLBACK);
     if (attach_watch(database, false) < 0)
         notes_fails(database);
-    if (modified)
+    if (modified || unwatched)
         rollback_check(database);
     (void)reread_if_due(database);
     hashes_save_if_due(database, false);

@@ -1,0 +1,101 @@
+"""Commits of rollback-journal modes that no FSYNC tells of, on a machine where
+the node hears of them late: they are on the replicas all the same, in order."""
+import os
+
+import cluster
+import sql
+from runner import expect_eq, test, until
+
+NAME = "app.db"
+
+
+def prepare(stage, rows=300, **pragmas):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path(NAME), journal_mode="delete",
+                     **pragmas) as db:
+        db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+        db.executemany("INSERT INTO t(v) VALUES (zeroblob(?))",
+                       [(n * 37 % 2000,) for n in range(rows)])
+    nodes.compare(NAME)
+    return nodes
+
+
+def at_rest(nodes):
+    until(lambda: nodes.primary.databases()[NAME]["state"] == "closed",
+          "it stays open", 20)
+
+
+def beside_workers(nodes):
+    """This process and the node on one processor, the node's workers when
+    nothing else runs there."""
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {nodes.primary.starve_workers()})
+    return every
+
+
+def apart(nodes, every):
+    os.sched_setaffinity(0, every)
+    nodes.primary.starve_workers(False)
+
+
+def follows(nodes, want):
+    """The replica gets there by itself: a token would make the node look."""
+    path = nodes.replicas[0].path(NAME)
+
+    def rows():
+        reader = sql.open_reader(path)
+        try:
+            return sql.table_digest(reader, "t")
+        finally:
+            reader.close()
+    until(lambda: rows() == want, lambda: "%s, not %s" % (rows(), want), 12)
+
+
+@test(seconds=60)
+def a_commit_before_the_node_watches_is_not_missed(stage):
+    nodes = prepare(stage)
+    for keep_open in (True, False):
+        for mode in ("memory", "off"):
+            at_rest(nodes)
+            every = beside_workers(nodes)
+            with sql.connect(nodes.primary.path(NAME), journal_mode=mode,
+                             synchronous="off") as db:
+                db.execute("INSERT INTO t(v) VALUES (randomblob(3000))")
+                want = sql.table_digest(db, "t")
+                if keep_open:
+                    apart(nodes, every)
+                    follows(nodes, want)
+            apart(nodes, every)
+            follows(nodes, want)
+    nodes.compare(NAME)
+
+
+@test(seconds=60)
+def what_is_cut_off_the_file_explains_no_commit(stage):
+    nodes = prepare(stage, auto_vacuum="full")
+    with sql.connect(nodes.primary.path(NAME), journal_mode="memory",
+                     synchronous="off") as db:
+        for n in range(5):
+            every = beside_workers(nodes)
+            db.execute("DELETE FROM t WHERE id % 5 = ?", (n,))
+            apart(nodes, every)
+            follows(nodes, sql.table_digest(db, "t"))
+    nodes.compare(NAME)
+
+
+@test(seconds=60)
+def commits_before_a_switch_to_wal_do_not_come_after_it(stage):
+    nodes = prepare(stage)
+    for n in range(3):
+        name = "%d.db" % n
+        every = beside_workers(nodes)
+        with sql.connect(nodes.primary.path(name), journal_mode="delete",
+                         synchronous="off") as db:
+            db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+            db.executemany("INSERT INTO t(v) VALUES (randomblob(?))",
+                           [(200000,)] * 20 + [(100,)] * 200)
+            expect_eq(sql.pragma(db, "journal_mode", "wal"), "wal")
+            db.executemany("UPDATE t SET v = randomblob(150) WHERE id = ?",
+                           [(i,) for i in range(21, 221)])
+            apart(nodes, every)
+            nodes.compare(name)
