@@ -12,7 +12,8 @@
 
 /*
  * A commit operation is about to be done to the journal at path; file is its
- * backing file, open for reading and still whole. Returns the database for
+ * backing file, open for reading and still whole; not open: it could not be
+ * opened, and the database will be re-read. Returns the database for
  * commit_end(); NULL when this commits nothing: no journal, no database, or
  * our own doing.
  */

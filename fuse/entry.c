@@ -341,9 +341,10 @@ static int unlink_file(fuse_req_t req, struct inode *parent, const char *name,
     size_t base;
     int rc;
 
+    /* It is done even if it cannot be read: then the engine must know that. */
     if (database_file_kind(path, &base) == DATABASE_FILE_JOURNAL &&
         os_open(&journal, parent->directory.fd, name, O_RDONLY | O_NOFOLLOW, 0,
-                SITE_ENTRY_JOURNAL) == 0)
+                SITE_ENTRY_JOURNAL) != -ENOENT)
         committing = commit_begin(mount, path, &journal, request_is_own(req));
     rc = remove_name(mount, parent, name, 0);
     commit_end(committing, rc);

@@ -236,7 +236,7 @@ void database_on_synced(struct database *database, enum database_file kind);
  * The commit operation of a rollback journal: it is about to be unlinked,
  * truncated to 0 or its header zeroed (`how` is for the log). Called before
  * it is done (the journal's backing file still whole; journal is open for
- * reading) and after. Never parks.
+ * reading, or could not be opened) and after. Never parks.
  */
 void database_on_commit(struct database *database,
                         const struct os_file *journal);

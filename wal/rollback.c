@@ -277,23 +277,30 @@ struct note *rollback_collect(struct database *database,
     struct os_file file = {0};
     struct note *note = NULL;
     bool prepared, attached;
+    int hot;
 
     pthread_mutex_lock(&database->lock);
     prepared = database->prepared.present && !database->prepared.decided;
     attached = database->view.state == DATABASE_ATTACHED;
     pthread_mutex_unlock(&database->lock);
-    if (attached ||
-        os_open(&file, database->catalog->config.data_fd, database->backing,
-                O_RDONLY, 0, SITE_ROLLBACK_OPEN) < 0)
+    if (attached)
         return NULL;
-    if (prepared) {
+    hot = journal->open ? journal_is_hot(journal) : -EBADF;
+    if (os_open(&file, database->catalog->config.data_fd, database->backing,
+                O_RDONLY, 0, SITE_ROLLBACK_OPEN) < 0 ||
+        (hot < 0 && !prepared)) {
+        note = note_new(NOTE_REREAD); /* what it does nobody can tell */
+    } else if (prepared) {
         note = note_new(NOTE_RESOLVE);
         if (note != NULL && !prepared_is_in_file(database, &file))
             note->rc = -ECANCELED;
-    } else if (journal_is_hot(journal) == 1) {
+    } else if (hot == 1) {
         note = changes_collect(journal, &file);
     }
-    if (note != NULL && meta_fingerprint_of(&file, &note->after) < 0)
+    if (note == NULL && (prepared || hot != 0))
+        notes_post(database, NULL); /* no memory for it: a re-read, too */
+    if (note != NULL && file.open &&
+        meta_fingerprint_of(&file, &note->after) < 0)
         note->after = (struct meta_fingerprint){0};
     os_close(&file);
     pthread_mutex_lock(&database->lock);

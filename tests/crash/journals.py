@@ -135,3 +135,18 @@ def a_commit_that_the_log_has_no_room_for_is_there_when_it_has(stage):
         until(lambda: nodes.primary.log_text().count("log.append") > before,
               "the call never failed")
         nodes.compare(NAME)
+
+
+@test(seconds=120)
+def a_commit_operation_that_cannot_be_looked_at_is_not_lost(stage):
+    nodes = prepare(stage)
+    plans = [("full", "entry.journal", call) for call in (2, 3)] + \
+            [("off", "entry.journal", call) for call in (2, 3)] + \
+            [("full", "rollback.open", call) for call in range(3, 9)]
+    for level, site, call in plans:
+        stage.say(level, site, call)
+        start_with_fault(nodes.primary, "%s=%d:EMFILE" % (site, call))
+        with sql.connect(nodes.primary.path(NAME), synchronous=level) as db:
+            for table in "abc":
+                db.execute("UPDATE %s SET v = randomblob(8000)" % table)
+            nodes.compare(NAME)

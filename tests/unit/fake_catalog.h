@@ -327,7 +327,8 @@ void database_on_commit(struct database *database,
 
     (void)database;
     atomic_fetch_add(&fake_now->commits, 1);
-    if (pread(journal->fd, bytes, sizeof bytes, 0) == sizeof bytes &&
+    if (journal->open &&
+        pread(journal->fd, bytes, sizeof bytes, 0) == sizeof bytes &&
         memcmp(bytes, magic, sizeof magic) == 0)
         atomic_fetch_add(&fake_now->hot_commits, 1);
 }
