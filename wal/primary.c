@@ -520,7 +520,7 @@ static void note_replaced(struct database *database)
 static bool needs_files(enum note_kind kind)
 {
     return kind == NOTE_RESOLVE || kind == NOTE_CHANGES || kind == NOTE_OWNER ||
-           kind == NOTE_EXPLAINED;
+           kind == NOTE_CUT;
 }
 
 void primary_note(struct database *database, struct note *note)
