@@ -32,11 +32,10 @@
 #define IDLE_NS (3 * NS_PER_S)        /* anchor's life after the last close */
 #define RETRY_BUSY_NS (2 * NS_PER_MS) /* somebody holds a lock */
 #define RETRY_FAILED_NS (100 * NS_PER_MS)
-#define GATE_NS (1 * NS_PER_S)            /* a gated FSYNC waits at most */
-#define OPEN_NS (10 * NS_PER_S)           /* a parked OPEN waits at most */
-#define RETRY_SOON_NS (50 * NS_PER_US)    /* a header just being written */
-#define PREPARED_OLD_NS (100 * NS_PER_MS) /* of a commit operation */
-#define HASHES_SAVE_BYTES (64u << 20)     /* of log, between two side files */
+#define GATE_NS (1 * NS_PER_S)         /* a gated FSYNC waits at most */
+#define OPEN_NS (10 * NS_PER_S)        /* a parked OPEN waits at most */
+#define RETRY_SOON_NS (50 * NS_PER_US) /* a header just being written */
+#define HASHES_SAVE_BYTES (64u << 20)  /* of log, between two side files */
 
 static bool is_attached(const struct database *database)
 {
@@ -148,20 +147,6 @@ static void attach_try(struct database *database)
                             (rc == -EAGAIN ? RETRY_BUSY_NS : RETRY_FAILED_NS));
 }
 
-/* A commit that is prepared for so long is one whose application has died, if
- * a read lock can be had. What fails here is tried again at the step's pace. */
-static void settle_old_commit(struct database *database)
-{
-    const struct prepared *prepared = &database->prepared;
-    int rc = 0;
-
-    if (!database->needs_reread && prepared->present &&
-        clock_wall_ns() - prepared->header.commit_wall_ns > PREPARED_OLD_NS)
-        rc = reread(database);
-    if (rc < 0 && rc != -EAGAIN)
-        database->needs_reread = true;
-}
-
 int primary_ready(struct database *database)
 {
     int rc;
@@ -175,7 +160,7 @@ int primary_ready(struct database *database)
     rc = attach_main(database);
     if (rc < 0)
         return rc;
-    settle_old_commit(database);
+    reread_if_abandoned(database);
     if (database->needs_reread || database->prepared.present)
         return -EAGAIN;
     if (!attach_is_wal(database))

@@ -2,6 +2,7 @@
 /* wal/reread.c - see reread.h. */
 #include "wal/reread.h"
 
+#include "base/clock.h"
 #include "wal/capture.h"
 #include "wal/emit.h"
 #include "wal/notes.h"
@@ -9,6 +10,8 @@
 #include "wal/rollback.h"
 
 #include <errno.h>
+
+#define PREPARED_OLD_NS (100 * NS_PER_MS) /* for that long, without an end */
 
 int reread_all_pages(uint32_t size_pages, uint32_t page_bytes,
                      pgno_t **ret_pgnos, uint32_t *ret_count)
@@ -90,4 +93,16 @@ int reread(struct database *database)
     database->view.rereads++;
     pthread_mutex_unlock(&database->lock);
     return 0;
+}
+
+void reread_if_abandoned(struct database *database)
+{
+    const struct prepared *prepared = &database->prepared;
+    int rc = 0;
+
+    if (!database->needs_reread && prepared->present &&
+        clock_wall_ns() - prepared->header.commit_wall_ns > PREPARED_OLD_NS)
+        rc = reread(database);
+    if (rc < 0 && rc != -EAGAIN)
+        database->needs_reread = true;
 }

@@ -12,6 +12,10 @@
  * -EAGAIN: a writer is in the way, try later. */
 int reread(struct database *database);
 
+/* Settles a prepared commit whose application has died before it was done: it
+ * is old, and a read lock can be had. What fails is left to the next step. */
+void reread_if_abandoned(struct database *database);
+
 /* The pgnos 1..size_pages without the lock-byte page, to be freed with
  * os_free(). */
 int reread_all_pages(uint32_t size_pages, uint32_t page_bytes,
