@@ -21,6 +21,7 @@
 #include "wal/pace.h"
 #include "wal/recover.h"
 #include "wal/recover_wal.h"
+#include "wal/remains.h"
 #include "wal/reread.h"
 #include "wal/rollback.h"
 #include "wal/worker.h"
@@ -510,6 +511,8 @@ static bool needs_files(enum note_kind kind)
 
 void primary_note(struct database *database, struct note *note)
 {
+    if (database->view.state == DATABASE_DROPPED)
+        return; /* who has it open still commits: to a file of no name */
     if (database->log == NULL && needs_files(note->kind)) {
         database->needs_reread = true;
         return;
@@ -590,6 +593,8 @@ void primary_drop(struct database *database)
     database->meta.flags |= META_DROPPED;
     if (rc < 0 || notes_save_meta(database) < 0)
         notes_fails(database);
+    else
+        remains_let_go(database);
     catalog_bury(database->catalog, &database->lineage);
     notes_state(database, DATABASE_DROPPED);
     notes_event(database, DATABASE_EVENT_DROPPED, NULL);

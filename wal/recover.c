@@ -28,6 +28,7 @@
 #include "wal/overwrite.h"
 #include "wal/recover_wal.h"
 #include "wal/redo.h"
+#include "wal/remains.h"
 #include "wal/replica.h"
 #include "wal/rollback.h"
 
@@ -424,6 +425,7 @@ int recover_database(struct catalog *catalog, const char *lineage_text)
         return rc;
     if (meta.flags & META_DROPPED) {
         catalog_bury(catalog, &meta.lineage);
+        remains_remove_files(catalog->config.data_fd, path);
         epoch_seen(catalog, &meta.history);
         meta_free(&meta);
         return 0;

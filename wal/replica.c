@@ -24,6 +24,7 @@
 #include "wal/notes.h"
 #include "wal/offer.h"
 #include "wal/primary.h"
+#include "wal/remains.h"
 #include "wal/worker.h"
 
 #include <errno.h>
@@ -180,12 +181,13 @@ static void drop(struct database *database, bool keep)
             notes_event(database, DATABASE_EVENT_FAILED,
                         "the replaced file could not be kept in lost/");
     }
-    apply_free(&database->apply);
     incoming_abandon(database);
     remove_from_mount(database);
     database->meta.flags |= META_DROPPED;
     if (database->log != NULL && notes_save_meta(database) < 0)
         notes_fails(database);
+    else
+        remains_let_go(database);
     catalog_bury(catalog, &database->lineage);
     notes_state(database, DATABASE_DROPPED);
     notes_event(database, DATABASE_EVENT_DROPPED,
@@ -461,10 +463,22 @@ static bool has_to_wait(const struct database *database, enum note_kind kind)
             kind == NOTE_DROP);
 }
 
+/* Its checkpoint, if one runs, closes it when it is done. */
+static void note_close(struct database *database, enum note_kind kind)
+{
+    database->closing = database->closing || kind == NOTE_STOP;
+    if (database->apply.checkpointing)
+        return;
+    if (kind == NOTE_STOP || notes_begin_close(database))
+        replica_detach(database);
+}
+
 static void note_handle(struct database *database, struct note *note)
 {
     if (note->blob != NULL)
         database->consumed += note->blob->size;
+    if (database->view.state == DATABASE_DROPPED)
+        return; /* sent before the primary said so, or was heard */
     switch (note->kind) {
     case NOTE_OFFER:
         note_offer(database, note->blob);
@@ -504,13 +518,8 @@ static void note_handle(struct database *database, struct note *note)
             replica_detach(database);
         break;
     case NOTE_DETACH:
-        if (!database->apply.checkpointing && notes_begin_close(database))
-            replica_detach(database);
-        break;
     case NOTE_STOP:
-        database->closing = true;
-        if (!database->apply.checkpointing)
-            replica_detach(database);
+        note_close(database, note->kind);
         break;
     case NOTE_ADOPT:
     case NOTE_RESOLVE:

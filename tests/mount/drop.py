@@ -104,3 +104,36 @@ def who_has_a_deleted_database_open_is_not_held_up(stage):
                   "the writer is stuck in mode " + mode, 10)
             writer.stop()
     node.check_alive()
+
+
+def fill(path):
+    with sql.connect(path, journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(v BLOB)")
+        connection.execute("INSERT INTO t VALUES (randomblob(1000000))")
+
+
+@test(seconds=LONG and 900 or 90)
+def what_was_deleted_leaves_a_tombstone_and_no_more(stage):
+    nodes = cluster.pair(stage)
+    fill(nodes.primary.path("other.db"))
+    nodes.compare_all()
+    started = [node.descriptors() for node in nodes.nodes]
+    rounds = LONG and 1000 or 30
+    for i in range(rounds):
+        name = "%d.db" % (i % 3)
+        fill(nodes.primary.path(name))
+        if i % 5 == 0:
+            nodes.settle(name)
+        remove(nodes.primary.path(name))
+    for node in nodes.nodes:
+        until(lambda n=node: list(n.databases()) == ["other.db"],
+              "%s does not drop" % node.name)
+    for node, before in zip(nodes.nodes, started):
+        folder = os.path.join(node.data, "db")
+        full = [one for one in os.listdir(folder)
+                if os.listdir(os.path.join(folder, one)) != ["meta"]]
+        expect_eq(len(full), 1, "databases with files on " + node.name)
+        until(lambda n=node, b=before: n.descriptors() < b + rounds / 2,
+              lambda n=node, b=before: "%s: descriptors: %d, then %d" %
+              (n.name, b, n.descriptors()))
+    nodes.compare_all()

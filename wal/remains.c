@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wal/remains.c - see remains.h. */
+#include "wal/remains.h"
+
+#include "wal/apply.h"
+#include "wal/capture.h"
+#include "wal/emit.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+#include <unistd.h>
+
+static DIR *directory_open(int parent, const char *path)
+{
+    int fd = openat(parent, path,
+                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+    if (dir == NULL && fd >= 0)
+        close(fd);
+    return dir;
+}
+
+static bool is_dots(const char *name)
+{
+    return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
+}
+
+/* A log: a directory of files, hidden ones as well. */
+static void log_remove(int parent, const char *name)
+{
+    DIR *dir = directory_open(parent, name);
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL)
+        if (!is_dots(entry->d_name))
+            (void)unlinkat(dirfd(dir), entry->d_name, 0);
+    closedir(dir);
+    (void)unlinkat(parent, name, AT_REMOVEDIR);
+}
+
+void remains_remove_files(int data_fd, const char *directory)
+{
+    DIR *dir = directory_open(data_fd, directory);
+    struct dirent *entry;
+
+    if (dir == NULL)
+        return;
+    while ((entry = readdir(dir)) != NULL) {
+        const char *name = entry->d_name;
+
+        if (is_dots(name) || strcmp(name, "meta") == 0)
+            continue;
+        if (unlinkat(dirfd(dir), name, 0) != 0)
+            log_remove(dirfd(dir), name);
+    }
+    closedir(dir);
+}
+
+void remains_let_go(struct database *database)
+{
+    ASSERT_ON_WORKER();
+    remains_remove_files(database->catalog->config.data_fd,
+                         database->directory);
+    emit_tail_clear(database);
+    capture_free(&database->capture);
+    apply_free(&database->apply);
+    hashes_free(&database->hashes);
+    if (database->catalog->config.role == DATABASE_PRIMARY) {
+        log_close(database->log); /* only its worker is ever in it */
+        database->log = NULL;
+    }
+}

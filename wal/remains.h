@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/remains.h - what is left of a database that was dropped: its tombstone,
+ * which is its meta file, and nothing else.
+ */
+#ifndef TIDEMARK_WAL_REMAINS_H
+#define TIDEMARK_WAL_REMAINS_H
+
+#include "wal/engine.h"
+
+/* Removes all below directory (db/<lineage>) but the meta file, as far as
+ * that is possible; a start tries it again. */
+void remains_remove_files(int data_fd, const char *directory);
+
+/* After the tombstone was saved: the files go, and what is in memory and of
+ * use to nobody. A replica's log stays open as long as the object: others may
+ * be in it. Worker only. */
+void remains_let_go(struct database *database);
+
+#endif
