@@ -38,13 +38,6 @@ const struct supply *guest_stream(const struct guest *guest,
     return stream_of(guest, database);
 }
 
-static struct supply *stream_at(const struct guest *guest, uint32_t stream)
-{
-    if (stream == 0 || stream > guest->streams_count)
-        return NULL;
-    return guest->streams[stream - 1];
-}
-
 static int streams_grow(struct guest *guest)
 {
     uint32_t capacity = guest->streams_capacity == 0
@@ -71,8 +64,9 @@ static int streams_grow(struct guest *guest)
 static struct supply *stream_add(struct guest *guest, struct database *database)
 {
     struct supply *supply = NULL;
+    int rc = streams_grow(guest);
 
-    if (streams_grow(guest) == 0)
+    if (rc == 0)
         supply = supply_new(database, &guest->link, guest->streams_count + 1,
                             &guest->room);
     if (supply != NULL &&
@@ -80,11 +74,20 @@ static struct supply *stream_add(struct guest *guest, struct database *database)
         supply_close(supply);
         supply = NULL;
     }
-    if (supply == NULL)
-        link_close(&guest->link, -ENOMEM);
+    if (supply == NULL) /* out of numbers: the next connection has them all */
+        link_close(&guest->link, rc < 0 ? rc : -ENOMEM);
     else
         guest->streams[guest->streams_count++] = supply;
     return supply;
+}
+
+/* Its database is no more. The number stays taken, for what the replica may
+ * have said on it by now. */
+static void stream_end(struct guest *guest, struct supply *supply)
+{
+    guest->streams[supply->stream - 1] = NULL;
+    lookup_remove(&guest->by_database, supply->database);
+    supply_close(supply);
 }
 
 /* ---- databases ------------------------------------------------------------*/
@@ -234,10 +237,13 @@ void guest_changed(struct guest *guest, struct database *database)
     ASSERT_ON_LOOP();
     if (guest->link.closing || guest->link.flushing)
         return;
-    if (supply != NULL)
+    if (supply != NULL) {
         supply_changed(supply);
-    else if (guest->state == GUEST_SERVING && !is_dropped(database))
+        if (supply->feed.state == FEED_CLOSED && is_dropped(database))
+            stream_end(guest, supply);
+    } else if (guest->state == GUEST_SERVING && !is_dropped(database)) {
         open_unnamed(guest, database);
+    }
 }
 
 /* ---- messages -------------------------------------------------------------*/
@@ -357,10 +363,13 @@ static int hear_bye(struct guest *guest, const struct message *message)
 /* Messages about a stream. */
 static int hear_stream(struct guest *guest, const struct message *message)
 {
-    struct supply *supply = stream_at(guest, message->stream);
+    struct supply *supply;
 
-    if (supply == NULL)
+    if (message->stream == 0 || message->stream > guest->streams_count)
         return -EPROTO;
+    supply = guest->streams[message->stream - 1];
+    if (supply == NULL)
+        return 0; /* said before it heard of the DROP */
     if (message->type == MESSAGE_ACK)
         return hear_ack(supply, message);
     if (message->type == MESSAGE_CREDIT)
@@ -406,13 +415,14 @@ void guest_lag(const struct guest *guest, uint64_t now_ns, uint64_t *ret_lag_ns,
     *ret_lag_ns = 0;
     *ret_behind_txids = 0;
     for (uint32_t i = 0; i < guest->streams_count; i++) {
-        const struct lag *lag = &guest->streams[i]->lag;
-        uint64_t ns = lag_ns(lag, now_ns);
+        const struct supply *supply = guest->streams[i];
+        uint64_t ns;
 
-        if (guest->streams[i]->feed.state == FEED_CLOSED)
-            continue; /* it does not follow that one */
+        if (supply == NULL || supply->feed.state == FEED_CLOSED)
+            continue; /* dropped, or it does not follow that one */
+        ns = lag_ns(&supply->lag, now_ns);
         *ret_lag_ns = ns > *ret_lag_ns ? ns : *ret_lag_ns;
-        *ret_behind_txids += lag_txids(lag);
+        *ret_behind_txids += lag_txids(&supply->lag);
     }
 }
 
@@ -431,7 +441,8 @@ static void send_heartbeat(struct guest *guest)
          i++) {
         struct supply *supply = guest->streams[i];
 
-        if (!supply->opened || supply->feed.state == FEED_CLOSED ||
+        if (supply == NULL || !supply->opened ||
+            supply->feed.state == FEED_CLOSED ||
             supply->told_txid == supply->view.position.txid)
             continue;
         supply->told_txid = supply->view.position.txid;
@@ -485,7 +496,8 @@ static void guest_on_tick(struct link *link)
         return;
     }
     for (uint32_t i = 0; i < guest->streams_count && !link->closing; i++)
-        supply_tick(guest->streams[i]);
+        if (guest->streams[i] != NULL)
+            supply_tick(guest->streams[i]);
     guest_lag(guest, now, &lag, &behind);
     roster_heard(guest->host->roster, guest->hello.node, link->heard_ns, lag,
                  behind);
@@ -506,7 +518,8 @@ static void guest_on_closed(struct link *link, int error)
     const struct guest_host *host = guest->host;
 
     for (uint32_t i = 0; i < guest->streams_count; i++)
-        supply_close(guest->streams[i]);
+        if (guest->streams[i] != NULL)
+            supply_close(guest->streams[i]);
     if (guest->registered) {
         roster_connected(host->roster, guest->hello.node, -1, clock_now_ns());
         log_info("replication.replica_gone", "node=%s peer=%s reason=%s",

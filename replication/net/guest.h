@@ -48,7 +48,7 @@ struct guest {
     struct body_hello hello; /* valid from HEARING on */
     bool registered;         /* counted in the roster */
     uint64_t since_ns;
-    struct supply **streams; /* number n at [n - 1] */
+    struct supply **streams; /* number n at [n - 1]; NULL: it was dropped */
     uint32_t streams_count, streams_capacity;
     struct lookup by_database; /* the same streams */
     struct supply_room room;   /* of the link, shared by them */

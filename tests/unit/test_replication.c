@@ -399,3 +399,33 @@ TEST(a_replica_that_is_being_copied_to_is_behind_by_all)
     EXPECT_EQ(seen.stream.lag_ns, 0); /* nothing was committed since */
     the_cluster_ends();
 }
+
+TEST(databases_that_are_dropped_are_let_go_while_the_connection_lasts)
+{
+    struct rng rng = test_rng();
+    struct database *all[60], *copy;
+    struct client_facts facts;
+    char name[16];
+
+    a_cluster();
+    client_starts();
+    for (uint8_t i = 0; i < ARRAY_LENGTH(all); i++) {
+        snprintf(name, sizeof name, "%u.db", i);
+        all[i] = a_database(name, (uint8_t)(i + 1));
+        commits(all[i], &rng, 3);
+        UNTIL(is_equal(all[i]));
+        copy = copy_of(all[i]);
+        /* Acks and credit of this may still be on their way. */
+        commits(all[i], &rng, (int)rng_below(&rng, 3));
+        for (uint64_t turns = rng_below(&rng, 4); turns > 0; turns--)
+            turn();
+        all[i]->view.state = DATABASE_DROPPED;
+        all[i]->changed = true;
+        UNTIL(copy->view.state == DATABASE_DROPPED && copy->references == 1);
+    }
+    for (size_t i = 0; i < ARRAY_LENGTH(all); i++)
+        EXPECT_EQ(all[i]->references, 1);
+    UNTIL((client_facts(client, &facts), facts.round_trip_ns != 0));
+    EXPECT_STR(facts.failure, "");
+    the_cluster_ends();
+}
