@@ -10,6 +10,7 @@
 
 #include "base/assert.h"
 #include "base/clock.h"
+#include "wal/progress.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -168,9 +169,33 @@ json_t *status_make(const struct status_node *node)
 
 /* ---- databases ---------------------------------------------------------- */
 
-/* What to say of a database that is not well; "" when it is. */
+#define COPYING_BYTES 64
+
+static void copying_format(const struct database_view *view,
+                           char text[COPYING_BYTES])
+{
+    if (view->copy_pages == 0)
+        snprintf(text, COPYING_BYTES, "the first copy is about to begin");
+    else
+        snprintf(text, COPYING_BYTES, "the first copy is under way: %u %%",
+                 progress_percent(view->copied_pages, view->copy_pages));
+}
+
+/* A copy under way, the first one or another; null: none. */
+static json_t *copy_json(const struct database_view *view)
+{
+    if (!view->copying || view->copy_pages == 0)
+        return json_null();
+    return json_pack(
+        "{s:I, s:I, s:I}", "pages", (json_int_t)view->copied_pages, "of_pages",
+        (json_int_t)view->copy_pages, "percent",
+        (json_int_t)progress_percent(view->copied_pages, view->copy_pages));
+}
+
+/* What to say of a database that is not well; "" when it is. copying: text of
+ * a copy under way. */
 static enum status_health judge(const struct database_view *view,
-                                const char **ret_problem)
+                                const char *copying, const char **ret_problem)
 {
     *ret_problem = view->stopped;
     switch (view->state) {
@@ -185,7 +210,7 @@ static enum status_health judge(const struct database_view *view,
         return STATUS_FAILED;
     case DATABASE_COPYING:
         if (*view->stopped == '\0')
-            *ret_problem = "the first copy is under way";
+            *ret_problem = copying;
         return STATUS_DEGRADED;
     case DATABASE_CLOSED:
     case DATABASE_ROLLBACK:
@@ -225,7 +250,7 @@ static json_t *database_json(const struct status_database *database,
 
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I,"
-        " s:{s:o, s:o}, s:o, s:o}",
+        " s:{s:o, s:o}, s:o, s:o, s:o}",
         "name", text_json(database->name), "state",
         database_state_name(view->state), "health", status_health_name(health),
         "problem", text_json(problem), "lineage", lineage_json(&view->lineage),
@@ -239,13 +264,18 @@ static json_t *database_json(const struct status_database *database,
         (json_int_t)view->applications, "log", "bytes",
         number_json(view->log_bytes), "first_txid",
         number_json(view->first_log_txid), "waiters",
-        number_json(database->waiters), "counters", counters_json(view));
+        number_json(database->waiters), "counters", counters_json(view), "copy",
+        copy_json(view));
 }
 
 int status_add_database(json_t *status, const struct status_database *database)
 {
+    char copying[COPYING_BYTES];
     const char *problem;
-    enum status_health health = judge(&database->view, &problem);
+    enum status_health health;
+
+    copying_format(&database->view, copying);
+    health = judge(&database->view, copying, &problem);
 
     if (json_array_append_new(json_object_get(status, "databases"),
                               database_json(database, health, problem)) < 0)

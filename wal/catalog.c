@@ -448,8 +448,22 @@ static int directories_make(struct catalog *catalog)
 }
 
 /* Every directory below db/ that has a meta file. */
+static void recovery_tell(struct catalog *catalog, struct progress *progress,
+                          unsigned done)
+{
+    struct catalog_config *config = &catalog->config;
+    char text[PROGRESS_TEXT_BYTES];
+
+    if (!progress_is_due(progress, clock_now_ns()) || config->on_event == NULL)
+        return;
+    snprintf(text, sizeof text, "recovery: %u databases so far", done);
+    config->on_event(config->context, DATABASE_EVENT_PROGRESS, "*", text);
+}
+
 static int databases_load(struct catalog *catalog)
 {
+    struct progress progress;
+    unsigned done = 0;
     int fd = openat(catalog->config.data_fd, "db",
                     O_RDONLY | O_DIRECTORY | O_CLOEXEC),
         rc = 0;
@@ -463,9 +477,12 @@ static int databases_load(struct catalog *catalog)
         close(fd);
         return site_fail(SITE_CATALOG_OPEN, "db", errno);
     }
+    progress_begin(&progress, "recovery", "databases", clock_now_ns());
     while (rc == 0 && (entry = readdir(dir)) != NULL)
-        if (strlen(entry->d_name) == 2 * LINEAGE_BYTES)
+        if (strlen(entry->d_name) == 2 * LINEAGE_BYTES) {
             rc = recover_database(catalog, entry->d_name);
+            recovery_tell(catalog, &progress, ++done);
+        }
     closedir(dir);
     return rc;
 }

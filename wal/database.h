@@ -45,6 +45,7 @@ enum database_event {
     DATABASE_EVENT_FAILED,    /* the world said no; text is site_failure() */
     DATABASE_EVENT_RESUMED,   /* after FAILED, going on */
     DATABASE_EVENT_REFUSED,   /* an application's request; text says what */
+    DATABASE_EVENT_PROGRESS,  /* of work that lasts; text says how far it is */
 };
 
 struct catalog_config {
@@ -143,6 +144,8 @@ struct database_view {
     uint64_t consumed_bytes;  /* replica: of all ever offered (records and
                                  chunks), taken from the queue; never falls */
     bool copying;             /* replica: a copy is built, not in place yet */
+    uint32_t copied_pages;    /* of it: how many are here, ... */
+    uint32_t copy_pages;      /* ... of how many; 0: not known yet */
     txid_t first_log_txid;    /* oldest TXID in the log; 0: none */
     uint64_t log_bytes;
     uint32_t page_bytes; /* 0: no content yet */

@@ -15,6 +15,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#define STEP_PAGES 256 /* between looks at the clock */
+
 /* One record on its way: arrays over the pages that really changed. */
 struct emission {
     struct database *database;
@@ -25,6 +27,7 @@ struct emission {
     uint8_t *buffers;       /* of one part: a page each, and one to spare */
     uint32_t part_pages;    /* pages in one part */
     struct record_header header;
+    struct progress progress;
 };
 
 static void emission_free(struct emission *emission)
@@ -74,6 +77,9 @@ static int emission_hash(struct emission *emission)
     uint32_t kept = 0;
 
     for (uint32_t i = 0; i < source->count; i++) {
+        if (i % STEP_PAGES == STEP_PAGES - 1)
+            progress_step(&emission->progress, emission->database, i,
+                          source->count);
         uint32_t slot = kept < emission->part_pages ? kept
                                                     : emission->part_pages;
         pgno_t pgno = source->pgnos[i];
@@ -174,8 +180,12 @@ static int emission_write(struct emission *emission)
     struct database *database = emission->database;
     int rc = 0;
 
-    for (uint32_t part = 1; part <= emission->header.parts && rc == 0; part++)
+    for (uint32_t part = 1; part <= emission->header.parts && rc == 0; part++) {
+        if (part > 1)
+            progress_step(&emission->progress, database, part - 1,
+                          emission->header.parts);
         rc = emission_part(emission, part);
+    }
     if (rc < 0)
         emit_tail_clear(database); /* parts of it; the log drops its own */
     return rc;
@@ -268,11 +278,14 @@ int emit(struct database *database, const struct emit_plan *plan,
     ASSERT_ON_WORKER();
     ASSERT(!database->prepared.present);
     *ret_emitted = false;
+    progress_begin(&emission.progress, "reading pages", "pages",
+                   clock_now_ns());
     rc = hashes_reserve(&database->hashes, plan->size_pages);
     if (rc == 0)
         rc = emission_alloc(&emission);
     if (rc == 0)
         rc = emission_hash(&emission);
+    progress_end(&emission.progress, database, rc);
     if (rc == 0 && plan->drop_unchanged && source->count == 0 &&
         plan->size_pages == database->hashes.count) {
         emission_free(&emission);
@@ -282,8 +295,11 @@ int emit(struct database *database, const struct emit_plan *plan,
         rc = epoch_begin(database);
     if (rc == 0) {
         emission_header(&emission);
+        progress_begin(&emission.progress, "writing pages to the log", "parts",
+                       clock_now_ns());
         rc = plan->flags & RECORD_PREPARED ? emission_prepare(&emission)
                                            : emission_commit(&emission);
+        progress_end(&emission.progress, database, rc);
     }
     emission_free(&emission);
     *ret_emitted = rc == 0;

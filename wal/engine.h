@@ -18,6 +18,7 @@
 #include "wal/hashes.h"
 #include "wal/log.h"
 #include "wal/meta.h"
+#include "wal/progress.h"
 #include "wal/walindex.h"
 
 #include <pthread.h>
@@ -155,6 +156,8 @@ struct incoming {
     struct position position; /* where the copy stands */
     struct position end;      /* where it is complete */
     uint32_t page_bytes, size_pages;
+    uint32_t copied_pages; /* how far the copy is: pages come in order */
+    struct progress progress;
 };
 
 struct database {

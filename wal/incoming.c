@@ -32,6 +32,8 @@ void incoming_abandon(struct database *database)
     struct incoming *incoming = &database->incoming;
     char path[96];
 
+    progress_end(&incoming->progress, database,
+                 incoming_is_complete(database) ? 0 : -ECANCELED);
     if (incoming->active) {
         incoming_path(database, path, sizeof path);
         (void)os_unlink(database->catalog->config.data_fd, path,
@@ -74,6 +76,7 @@ int incoming_begin(struct database *database, const struct position *start,
     incoming->active = rc == 0;
     incoming->position = *start;
     incoming->page_bytes = page_bytes;
+    progress_begin(&incoming->progress, "copy", "pages", clock_now_ns());
     if (rc < 0)
         incoming_abandon(database);
     return rc;
@@ -120,6 +123,10 @@ int incoming_chunk(struct database *database, const struct record *record)
 
     incoming->page_bytes = record->header.page_bytes;
     incoming->size_pages = record->header.size_pages;
+    if (record->header.pages > 0)
+        incoming->copied_pages = record->pgnos[record->header.pages - 1];
+    progress_step(&incoming->progress, database, incoming->copied_pages,
+                  incoming->size_pages);
     return pages_write(incoming, record);
 }
 

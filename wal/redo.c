@@ -51,11 +51,17 @@ static int redo_prepared(struct database *database, struct log_cursor cursor,
 int redo_log(struct database *database, txid_t txid, redo_fn redo)
 {
     struct log_cursor cursor, at, prepared = {0};
-    struct record_header header;
+    txid_t last = log_last_txid(log_to_read(database));
+    uint64_t total = last < txid ? 0 : last - txid + 1;
+    struct record_header header = {.last_txid = txid};
+    struct progress progress;
     struct blob *blob;
     int rc = log_seek(log_to_read(database), txid, &cursor);
 
+    progress_begin(&progress, "redo of the log", "transactions",
+                   clock_now_ns());
     while (rc == 0) {
+        progress_step(&progress, database, header.last_txid - txid, total);
         at = cursor;
         rc = log_read(log_to_read(database), &cursor, &header, &blob);
         if (rc < 0)
@@ -71,5 +77,7 @@ int redo_log(struct database *database, txid_t txid, redo_fn redo)
         }
         blob_unref(blob);
     }
-    return rc == -ENOENT ? 0 : rc;
+    rc = rc == -ENOENT ? 0 : rc;
+    progress_end(&progress, database, rc);
+    return rc;
 }

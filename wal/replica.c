@@ -352,6 +352,8 @@ static void consumed_show(struct database *database)
     pthread_mutex_lock(&database->lock);
     database->view.consumed_bytes += database->consumed;
     database->view.copying = copying;
+    database->view.copied_pages = database->incoming.copied_pages;
+    database->view.copy_pages = copying ? database->incoming.size_pages : 0;
     pthread_mutex_unlock(&database->lock);
     database->consumed = 0;
     notes_changed(database);

@@ -1,5 +1,8 @@
 """What status and .lag say must be true, above all when something is not."""
 import json
+import socket
+import threading
+import time
 
 import cluster
 import sql
@@ -104,3 +107,64 @@ def stream_states_are_those_of_the_documentation(stage):
     nodes.settle("app.db")
     until(lambda: look() or "live" in seen, lambda: "seen: %s" % seen)
     expect(seen <= {"live", "log", "copy", "waiting"}, "seen: %s" % seen)
+
+
+def slow_way(stage, to_port, bytes_per_second):
+    """A port that leads to another one, as slowly as that on the way back."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def carry(source, sink, seconds_per_byte):
+        try:
+            while data := source.recv(65536):
+                sink.sendall(data)
+                time.sleep(len(data) * seconds_per_byte)
+        except OSError:
+            pass
+        for end in (source, sink):
+            end.close()
+
+    def serve():
+        while True:
+            try:
+                near, _ = listener.accept()
+                far = socket.create_connection(("127.0.0.1", to_port))
+            except OSError:
+                return
+            for way in ((near, far, 0), (far, near, 1 / bytes_per_second)):
+                threading.Thread(target=carry, args=way, daemon=True).start()
+    threading.Thread(target=serve, daemon=True).start()
+    stage.closers.append(listener.close)
+    return listener.getsockname()[1]
+
+
+@test(seconds=60, modes=("classic",))
+def a_first_copy_says_how_far_it_is(stage):
+    primary = cluster.single(stage)
+    with sql.connect(primary.path("app.db"),
+                     journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(n)")
+        connection.executemany("INSERT INTO t VALUES (randomblob(100000))",
+                               [()] * 80)
+    port = slow_way(stage, primary.port, 2000000)
+    replica = cluster.Node(stage, "replica", cluster.free_ports(1)[0], port)
+    stage.closers.append(replica.close)
+    replica.start()
+    seen = []
+
+    def look():
+        one = replica.databases().get("app.db")
+        if one is not None and one["copy"] is not None:
+            expect(one["state"] != "copying" or
+                   "%d %%" % one["copy"]["percent"] in one["problem"],
+                   one["problem"])
+            expect(0 < one["copy"]["pages"] <= one["copy"]["of_pages"], one)
+            seen.append(one["copy"]["percent"])
+        return one is not None and one["position"]["txid"] > 0
+    until(look, lambda: "seen: %s" % seen, 40)
+    replica.reach("app.db", primary.token("app.db"))
+    expect_eq(seen, sorted(seen))
+    expect(len(set(seen)) > 2 and seen[0] < 50, "seen: %s" % seen)
+    expect_eq(replica.databases()["app.db"]["copy"], None)
+    text = replica.log_text()
+    expect("database.progress" in text and "%, " in text, text)
+    expect("copy: done after" in text, text)

@@ -296,6 +296,30 @@ TEST(times_have_the_precision_that_matters)
     EXPECT_STR(us(UINT64_C(90000) * 1000000), "1d 1h");
 }
 
+TEST(a_copy_says_how_far_it_is)
+{
+    struct status_node node = a_replica(true);
+    struct status_database none = a_database("a.db"), first = none;
+    json_t *status = status_make(&node);
+
+    first.view.state = DATABASE_COPYING;
+    first.view.copying = true;
+    EXPECT_OK(status_add_database(status, &none));
+    EXPECT_OK(status_add_database(status, &first));
+    first.view.copy_pages = 3000000000;
+    first.view.copied_pages = 1400000000;
+    EXPECT_OK(status_add_database(status, &first));
+    EXPECT_TRUE(json_is_null(at(status, "databases.0.copy")));
+    EXPECT_TRUE(json_is_null(at(status, "databases.1.copy")));
+    EXPECT_STR(TEXT_AT(status, "databases.1.problem"),
+               "the first copy is about to begin");
+    EXPECT_EQ(NUMBER_AT(status, "databases.2.copy.percent"), 46);
+    EXPECT_EQ(NUMBER_AT(status, "databases.2.copy.pages"), 1400000000);
+    EXPECT_STR(TEXT_AT(status, "databases.2.problem"),
+               "the first copy is under way: 46 %");
+    json_decref(status);
+}
+
 TEST(a_replica_that_is_not_up_to_date_yet_is_not_ok)
 {
     static const char *const states[] = {"live", "log", "copy", "waiting"};
