@@ -18,7 +18,6 @@
 #include "wal/recover.h"
 #include "wal/worker.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -447,46 +446,6 @@ static int directories_make(struct catalog *catalog)
     return rc;
 }
 
-/* Every directory below db/ that has a meta file. */
-static void recovery_tell(struct catalog *catalog, struct progress *progress,
-                          unsigned done)
-{
-    struct catalog_config *config = &catalog->config;
-    char text[PROGRESS_TEXT_BYTES];
-
-    if (!progress_is_due(progress, clock_now_ns()) || config->on_event == NULL)
-        return;
-    snprintf(text, sizeof text, "recovery: %u databases so far", done);
-    config->on_event(config->context, DATABASE_EVENT_PROGRESS, "*", text);
-}
-
-static int databases_load(struct catalog *catalog)
-{
-    struct progress progress;
-    unsigned done = 0;
-    int fd = openat(catalog->config.data_fd, "db",
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC),
-        rc = 0;
-    struct dirent *entry;
-    DIR *dir;
-
-    if (fd < 0)
-        return site_fail(SITE_CATALOG_OPEN, "db", errno);
-    dir = fdopendir(fd);
-    if (dir == NULL) {
-        close(fd);
-        return site_fail(SITE_CATALOG_OPEN, "db", errno);
-    }
-    progress_begin(&progress, "recovery", "databases", clock_now_ns());
-    while (rc == 0 && (entry = readdir(dir)) != NULL)
-        if (strlen(entry->d_name) == 2 * LINEAGE_BYTES) {
-            rc = recover_database(catalog, entry->d_name);
-            recovery_tell(catalog, &progress, ++done);
-        }
-    closedir(dir);
-    return rc;
-}
-
 int catalog_open(struct catalog **ret_catalog,
                  const struct catalog_config *config)
 {
@@ -508,7 +467,7 @@ int catalog_open(struct catalog **ret_catalog,
     if (rc == 0)
         rc = epoch_load(catalog);
     if (rc == 0)
-        rc = databases_load(catalog);
+        rc = recover_all(catalog);
     if (rc == 0)
         rc = epoch_raise_now(catalog);
     if (rc < 0) {

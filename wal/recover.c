@@ -32,6 +32,7 @@
 #include "wal/replica.h"
 #include "wal/rollback.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -409,7 +410,7 @@ static bool is_missing(struct catalog *catalog, const struct meta *meta)
            errno == ENOENT;
 }
 
-int recover_database(struct catalog *catalog, const char *lineage_text)
+static int recover_database(struct catalog *catalog, const char *lineage_text)
 {
     enum thread_role role = thread_role();
     struct database *database;
@@ -483,4 +484,45 @@ int recover_unmark_clean(struct database *database)
         return 0;
     database->meta.flags &= ~META_CLEAN;
     return notes_save_meta(database);
+}
+
+/* ---- all of them -------------------------------------------------------- */
+
+static void recovery_tell(struct catalog *catalog, struct progress *progress,
+                          unsigned done)
+{
+    struct catalog_config *config = &catalog->config;
+    char text[PROGRESS_TEXT_BYTES];
+
+    if (!progress_is_due(progress, clock_now_ns()) || config->on_event == NULL)
+        return;
+    snprintf(text, sizeof text, "recovery: %u databases so far", done);
+    config->on_event(config->context, DATABASE_EVENT_PROGRESS, "*", text);
+}
+
+int recover_all(struct catalog *catalog)
+{
+    struct progress progress;
+    unsigned done = 0;
+    int fd = openat(catalog->config.data_fd, "db",
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+        rc = 0;
+    struct dirent *entry;
+    DIR *dir;
+
+    if (fd < 0)
+        return site_fail(SITE_CATALOG_OPEN, "db", errno);
+    dir = fdopendir(fd);
+    if (dir == NULL) {
+        close(fd);
+        return site_fail(SITE_CATALOG_OPEN, "db", errno);
+    }
+    progress_begin(&progress, "recovery", "databases", clock_now_ns());
+    while (rc == 0 && (entry = readdir(dir)) != NULL)
+        if (strlen(entry->d_name) == 2 * LINEAGE_BYTES) {
+            rc = recover_database(catalog, entry->d_name);
+            recovery_tell(catalog, &progress, ++done);
+        }
+    closedir(dir);
+    return rc;
 }

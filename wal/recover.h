@@ -8,9 +8,10 @@
 
 #include "wal/engine.h"
 
-/* Loads db/<lineage> and brings it in order; a tombstone or a directory of
- * nobody is passed over. Main thread, before the workers run. */
-int recover_database(struct catalog *catalog, const char *lineage_text);
+/* Loads every directory of db/ and brings its database in order; a tombstone
+ * or a directory of nobody is passed over. Main thread, before the workers
+ * run. */
+int recover_all(struct catalog *catalog);
 
 /* After an orderly stop: remembers how the file looks, so that the next start
  * need not look at it. For catalog_each. */
