@@ -52,14 +52,22 @@ static void run_checkpoint(struct database *database)
 static void run_sync(struct database *database)
 {
     struct log *log = log_of(database);
+    struct database_view *view = &database->view;
+    struct position prepared;
+    bool prepared_durable;
     txid_t durable;
 
     if (log_sync(log) < 0)
         return; /* not durable, not acked as such; the next one tries again */
     durable = log_durable_txid(log);
+    prepared_durable = log_prepared(log, &prepared);
     pthread_mutex_lock(&database->lock);
-    if (durable > database->view.durable_txid)
-        database->view.durable_txid = durable;
+    if (log == log_of(database)) { /* else a copy's took its place */
+        if (durable > view->durable_txid)
+            view->durable_txid = durable;
+        if (position_is_equal(&prepared, &view->prepared))
+            view->prepared_durable = prepared_durable;
+    }
     pthread_mutex_unlock(&database->lock);
     notes_changed(database);
 }

@@ -59,6 +59,13 @@ txid_t continuity_end_txid(const struct continuity *continuity)
                                            : continuity_txid(continuity);
 }
 
+struct position continuity_prepared(const struct continuity *continuity)
+{
+    if (continuity->prepared.parts == 0)
+        return (struct position){0};
+    return record_position(&continuity->prepared);
+}
+
 txid_t continuity_reach_txid(const struct continuity *continuity)
 {
     return continuity->unfinished.parts != 0 ? continuity->unfinished.last_txid

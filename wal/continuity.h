@@ -43,6 +43,10 @@ txid_t continuity_txid(const struct continuity *continuity);
 /* The same, a waiting PREPARED counted: the last TXID of all whole records. */
 txid_t continuity_end_txid(const struct continuity *continuity);
 
+/* Where the RESOLVE of the PREPARED that waits would move to; TXID 0: none
+ * waits. */
+struct position continuity_prepared(const struct continuity *continuity);
+
 /* The last TXID of whatever came last, an unfinished record too. */
 txid_t continuity_reach_txid(const struct continuity *continuity);
 

@@ -141,6 +141,10 @@ struct database_view {
     struct position position; /* captured on a primary, applied on a replica */
     txid_t received_txid;     /* replica: in the log; primary: == position */
     txid_t durable_txid;      /* in the log and synced */
+    struct position prepared; /* whole in the log and not resolved yet, where
+                                 its RESOLVE would move to; not counted above;
+                                 TXID 0: none */
+    bool prepared_durable;    /* it is synced, with all before it */
     uint64_t consumed_bytes;  /* replica: of all ever offered (records and
                                  chunks), taken from the queue; never falls */
     bool copying;             /* replica: a copy is built, not in place yet */

@@ -235,6 +235,8 @@ static int emission_prepare(struct emission *emission)
         .pgnos = pgnos,
         .values = emission->values,
     };
+    database->view.prepared = record_position(&emission->header);
+    database->view.prepared_durable = true;
     pthread_mutex_unlock(&database->lock);
     emission->values = NULL; /* prepared owns it now */
     notes_changed(database);
@@ -346,6 +348,8 @@ int emit_resolve(struct database *database, bool commit)
         return rc;
     pthread_mutex_lock(&database->lock);
     database->prepared = (struct prepared){0};
+    database->view.prepared = (struct position){0};
+    database->view.prepared_durable = false;
     pthread_mutex_unlock(&database->lock);
     if (!commit) {
         header.flags &= ~(uint32_t)RECORD_SNAPSHOT;

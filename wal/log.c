@@ -44,9 +44,22 @@ static struct shelf_segment *newest(const struct log *log)
     return shelf->count == 0 ? NULL : shelf->segments[shelf->count - 1];
 }
 
+/* With lock. Sent again after a reconnect, a PREPARED makes the older one void
+ * that lies before it: as long as they are equal, what is durable of the one
+ * is durable of the other. */
+static void prepared_follow(struct log *log)
+{
+    struct position now = continuity_prepared(&log->shelf.continuity);
+
+    if (!position_is_equal(&now, &log->syncer.prepared))
+        log->syncer.prepared_durable = false;
+    log->syncer.prepared = now;
+}
+
 /* The numbers everybody may read, from the worker's. With lock. */
 static void numbers_follow(struct log *log)
 {
+    prepared_follow(log);
     log->syncer.last_txid = continuity_txid(&log->shelf.continuity);
     log->first_txid = shelf_first_txid(&log->shelf);
     log->bytes = shelf_bytes(&log->shelf);
@@ -301,6 +314,7 @@ static void append_commit(struct log *log, const struct append *append,
     }
     log->bytes += size + (append->is_new ? SEGMENT_HEADER_BYTES : 0);
     log->syncer.last_txid = continuity_txid(&shelf->continuity);
+    prepared_follow(log);
     if (log->first_txid == 0)
         log->first_txid = shelf_first_txid(shelf);
     pthread_mutex_unlock(&log->syncer.lock);
@@ -346,6 +360,7 @@ static int append_linked(struct log *log, struct append *append,
     pthread_mutex_lock(&log->syncer.lock);
     segment->synced = segment->end;
     log->syncer.durable_txid = log->syncer.last_txid;
+    log->syncer.prepared_durable = log->syncer.prepared.txid != 0;
     pthread_mutex_unlock(&log->syncer.lock);
     return 0;
 }
@@ -538,6 +553,17 @@ txid_t log_durable_txid(struct log *log)
 txid_t log_last_txid(struct log *log)
 {
     return number_read(log, &log->syncer.last_txid);
+}
+
+bool log_prepared(struct log *log, struct position *ret_position)
+{
+    bool durable;
+
+    pthread_mutex_lock(&log->syncer.lock);
+    *ret_position = log->syncer.prepared;
+    durable = log->syncer.prepared_durable;
+    pthread_mutex_unlock(&log->syncer.lock);
+    return durable;
 }
 
 txid_t log_first_txid(struct log *log)

@@ -31,7 +31,7 @@
  * that it could not write, so the next one writes all bytes not known durable
  * again, from what is still readable, and fails if that is not everything.
  *
- * Threads: one, the database's worker, for all but log_sync() and the four
+ * Threads: one, the database's worker, for all but log_sync() and the
  * numbers, which any thread may ask for. See log.c for the two locks.
  */
 #ifndef TIDEMARK_WAL_LOG_H
@@ -100,6 +100,11 @@ int log_sync(struct log *log);
  * Any thread. */
 txid_t log_durable_txid(struct log *log);
 txid_t log_last_txid(struct log *log);
+
+/* The PREPARED at the log's end that nothing has resolved, as the position
+ * that its RESOLVE would move to (TXID 0: none). True: it is known durable, or
+ * an equal one is that it replaced. Any thread. */
+bool log_prepared(struct log *log, struct position *ret_position);
 
 /* Oldest TXID that can still be read (0: none), and bytes of all segments
  * (0: none), parts of an unfinished record included. Any thread. */

@@ -24,7 +24,6 @@
 
 #define RETRY_BUSY_NS (2 * NS_PER_MS)
 #define RETRY_FAILED_NS (200 * NS_PER_MS)
-#define SYNC_DELAY_NS (10 * NS_PER_MS)
 
 static int apply_record(struct database *database, const struct record *record)
 {
@@ -86,8 +85,7 @@ static int publish(struct database *database)
         return rc;
     notes_works(database);
     notes_publish(database, &database->applied_header);
-    database->sync_due_ns = clock_now_ns() + SYNC_DELAY_NS;
-    worker_at(database, database->sync_due_ns);
+    replica_sync_soon(database);
     return 0;
 }
 
@@ -178,14 +176,24 @@ static int offer_epoch(struct database *database,
     return rc < 0 ? rc : notes_save_meta(database);
 }
 
+/* It is in the log. A PREPARED counts as received only in the ACK: what the
+ * view says was received is what a RESUME may go on after. */
 static void received_set(struct database *database,
                          const struct record_header *header)
 {
-    if (!completes(header))
+    bool prepared = (header->flags & RECORD_PREPARED) != 0;
+
+    if (header->part < header->parts)
         return;
-    pthread_mutex_lock(&database->lock);
-    database->view.received_txid = header->last_txid;
-    pthread_mutex_unlock(&database->lock);
+    if (completes(header)) {
+        pthread_mutex_lock(&database->lock);
+        database->view.received_txid = header->last_txid;
+        pthread_mutex_unlock(&database->lock);
+    }
+    if (prepared || database->view.prepared.txid != 0)
+        replica_show_prepared(database);
+    if (prepared)
+        replica_sync_soon(database);
 }
 
 /* A record contradicts us. Those before it that came with it are good, and

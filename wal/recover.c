@@ -119,6 +119,13 @@ static int hashes_recover(struct database *database)
     return redo_log(database, position.txid + 1, hash_record);
 }
 
+static bool is_clean(struct database *database)
+{
+    return database->meta.flags & META_CLEAN &&
+           position_is_equal(&database->meta.clean_position,
+                             &database->view.position);
+}
+
 /* The view as the log's end has it. */
 static void view_set(struct database *database)
 {
@@ -127,7 +134,10 @@ static void view_set(struct database *database)
 
     view->position = record_position(header);
     view->received_txid = header->last_txid;
-    view->durable_txid = header->last_txid;
+    /* A clean stop synced the log first; else log_settle() just did. */
+    view->durable_txid = is_clean(database) ? header->last_txid
+                                            : log_durable_txid(database->log);
+    view->prepared_durable = log_prepared(database->log, &view->prepared);
     view->page_bytes = header->page_bytes;
     view->size_pages = header->size_pages;
     view->commit_wall_ns = header->commit_wall_ns;
@@ -265,6 +275,9 @@ static int replica_forget(struct database *database)
     hashes_free(&database->hashes);
     database->view.position = (struct position){0};
     database->view.received_txid = 0;
+    database->view.durable_txid = 0;
+    database->view.prepared = database->view.position;
+    database->view.prepared_durable = false;
     database->view.page_bytes = 0;
     database->applied = database->view.position;
     notes_event(database, DATABASE_EVENT_RECOVERED,
@@ -274,13 +287,6 @@ static int replica_forget(struct database *database)
 }
 
 /* ---- one database -------------------------------------------------------- */
-
-static bool is_clean(struct database *database)
-{
-    return database->meta.flags & META_CLEAN &&
-           position_is_equal(&database->meta.clean_position,
-                             &database->view.position);
-}
 
 /* An application that had it open when we stopped may have gone on in the
  * WAL: the file alone does not tell. */
@@ -366,6 +372,19 @@ static void epoch_seen(struct catalog *catalog, const struct history *history)
         catalog->epoch = epoch;
 }
 
+/* What a killed process left may be in the page cache only, and a replica is
+ * about to tell the primary how much of it is durable. */
+static void log_settle(struct database *database, const struct log_found *found)
+{
+    struct position end = record_position(&found->last);
+
+    if (database->meta.flags & META_CLEAN && found->prepared.parts == 0 &&
+        position_is_equal(&end, &database->meta.clean_position))
+        return;
+    if (log_sync(database->log) < 0)
+        notes_fails(database); /* told as not durable */
+}
+
 static int recover_loaded(struct database *database, struct meta *meta)
 {
     struct catalog *catalog = database->catalog;
@@ -385,6 +404,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
     if (rc == 0)
         rc = log_open(&database->log, catalog->config.data_fd, path,
                       &database->lineage, &found);
+    if (rc == 0)
+        log_settle(database, &found);
     if (rc == 0 && recover_has_orphans(database)) {
         rc = hashes_recover(database);
         view_set(database);

@@ -36,6 +36,7 @@
 #define IDLE_NS (10 * NS_PER_S)
 #define RETRY_BUSY_NS (2 * NS_PER_MS)
 #define RETRY_FAILED_NS (200 * NS_PER_MS)
+#define SYNC_DELAY_NS (10 * NS_PER_MS)
 #define OPEN_NS (10 * NS_PER_S)
 
 /* A record contradicts what we have: nothing more is applied. */
@@ -50,6 +51,19 @@ void replica_stop(struct database *database, const char *reason)
     pthread_mutex_unlock(&database->lock);
     notes_event(database, DATABASE_EVENT_STOPPED, reason);
     notes_state(database, DATABASE_STOPPED);
+}
+
+void replica_show_prepared(struct database *database)
+{
+    struct log *log = database->incoming.log != NULL ? database->incoming.log
+                                                     : database->log;
+    struct position prepared;
+    bool durable = log_prepared(log, &prepared);
+
+    pthread_mutex_lock(&database->lock);
+    database->view.prepared = prepared;
+    database->view.prepared_durable = durable;
+    pthread_mutex_unlock(&database->lock);
 }
 
 void replica_save_hashes(struct database *database,
@@ -234,6 +248,7 @@ static void copy_begin(struct database *database, const struct note *note)
     database->view.received_txid = note->position.txid;
     database->view.stopped[0] = '\0';
     pthread_mutex_unlock(&database->lock);
+    replica_show_prepared(database);
     if (database->anchor.connection == NULL)
         notes_state(database, DATABASE_COPYING);
 }
@@ -249,6 +264,7 @@ static void copy_abandon(struct database *database)
     if (database->view.received_txid < database->view.position.txid)
         database->view.received_txid = database->view.position.txid;
     pthread_mutex_unlock(&database->lock);
+    replica_show_prepared(database);
     if (database->anchor.connection == NULL && !database->stopped)
         notes_state(database, DATABASE_CLOSED);
 }
@@ -305,6 +321,8 @@ static void copy_place_if_complete(struct database *database)
     notes_works(database);
     database->applied = database->view.position;
     database->behind = false;
+    replica_show_prepared(database);
+    replica_sync_soon(database);
     notes_state(database, database->anchor.connection != NULL
                               ? DATABASE_ATTACHED
                               : DATABASE_CLOSED);
@@ -312,12 +330,22 @@ static void copy_place_if_complete(struct database *database)
 
 /* ---- the step ------------------------------------------------------------ */
 
+void replica_sync_soon(struct database *database)
+{
+    /* Once for all that comes in a while: put off by every commit again, a
+     * steady stream of them would never become durable. */
+    if (database->sync_due_ns == 0)
+        database->sync_due_ns = clock_now_ns() + SYNC_DELAY_NS;
+    worker_at(database, database->sync_due_ns);
+}
+
 static void sync_if_due(struct database *database)
 {
     if (database->sync_due_ns == 0 || clock_now_ns() < database->sync_due_ns)
         return;
-    if (worker_submit(database, WORKER_SYNC) == 0)
-        database->sync_due_ns = 0;
+    database->sync_due_ns = 0;
+    if (worker_submit(database, WORKER_SYNC) < 0)
+        replica_sync_soon(database);
 }
 
 static void idle_check(struct database *database)

@@ -31,6 +31,13 @@ int replica_attach(struct database *database);
 int replica_replace(struct database *database,
                     int (*place)(struct database *database));
 
+/* The view names the PREPARED that waits in the log which counts now: the
+ * copy's while one is under way. Due when that log, or which it is, changed. */
+void replica_show_prepared(struct database *database);
+
+/* The log becomes durable before long, and the view says so. */
+void replica_sync_soon(struct database *database);
+
 /* Writes the side file of page hashes for position. */
 void replica_save_hashes(struct database *database,
                          const struct position *position, uint32_t page_bytes);

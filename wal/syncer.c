@@ -52,6 +52,7 @@ struct plan {
     bool names;
     uint64_t names_changed;
     txid_t txid;
+    struct position prepared;
 };
 
 static void plan_make(struct syncer *syncer, struct plan *plan)
@@ -61,6 +62,7 @@ static void plan_make(struct syncer *syncer, struct plan *plan)
     plan->names_changed = syncer->names_changed;
     plan->names = syncer->names_synced != syncer->names_changed;
     plan->txid = syncer->last_txid;
+    plan->prepared = syncer->prepared;
     for (size_t i = 0; i < syncer->shelf->count; i++) {
         struct shelf_segment *segment = syncer->shelf->segments[i];
 
@@ -91,6 +93,10 @@ static void plan_done(struct syncer *syncer, const struct plan *plan)
     syncer->names_synced = plan->names_changed;
     if (plan->txid > syncer->durable_txid)
         syncer->durable_txid = plan->txid;
+    /* Another one may have come meanwhile, which was not in the plan. */
+    if (plan->prepared.txid != 0 &&
+        position_is_equal(&plan->prepared, &syncer->prepared))
+        syncer->prepared_durable = true;
     pthread_mutex_unlock(&syncer->lock);
 }
 

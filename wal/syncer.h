@@ -30,10 +30,12 @@ struct syncer {
     pthread_mutex_t sync_lock;
     pthread_mutex_t lock;
     /* all with lock */
-    uint64_t names_changed; /* counts creations and deletions */
-    uint64_t names_synced;  /* as many are durable */
-    txid_t last_txid;       /* TXID the shelf's position stands at */
-    txid_t durable_txid;    /* the same, known durable; <= last_txid */
+    uint64_t names_changed;   /* counts creations and deletions */
+    uint64_t names_synced;    /* as many are durable */
+    txid_t last_txid;         /* TXID the shelf's position stands at */
+    txid_t durable_txid;      /* the same, known durable; <= last_txid */
+    struct position prepared; /* of the shelf's end; TXID 0: none */
+    bool prepared_durable;    /* it, or one equal to it in front of it, is */
 };
 
 void syncer_init(struct syncer *syncer, struct shelf *shelf);

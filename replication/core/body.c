@@ -24,7 +24,7 @@
     (21u + 3u * (1u + BODY_ID_MAX) + 2u + BODY_ADVERTISE_MAX)
 #define WELCOME_MAX_BYTES                                                      \
     (10u + 2u * (1u + BODY_ID_MAX) + 2u + BODY_ADVERTISE_MAX)
-#define DATABASE_FIXED_BYTES (56u + 2u + BODY_NAME_MAX)
+#define DATABASE_FIXED_BYTES (80u + 2u + BODY_NAME_MAX)
 #define OPEN_FIXED_BYTES (68u + 2u + BODY_NAME_MAX)
 
 static const char *const reason_names[] = {
@@ -217,8 +217,20 @@ static void put_database(struct pack_writer *writer,
     pack_position(writer, &database->position);
     pack_u64(writer, database->received_txid);
     pack_u64(writer, database->durable_txid);
+    pack_position(writer, &database->prepared);
     pack_text16(writer, database->name);
     pack_history(writer, &database->history);
+}
+
+/* Names a commit that may follow all that was received, or nothing. */
+static bool prepared_is_valid(const struct body_database *database)
+{
+    const struct position *prepared = &database->prepared;
+
+    if (prepared->txid == 0)
+        return prepared->epoch == 0 && prepared->sum == 0;
+    return prepared->txid > database->received_txid && prepared->epoch > 0 &&
+           prepared->epoch >= database->position.epoch;
 }
 
 static void take_database(struct pack_reader *reader,
@@ -228,7 +240,10 @@ static void take_database(struct pack_reader *reader,
     database->position = pack_take_position(reader);
     database->received_txid = pack_take_u64(reader);
     database->durable_txid = pack_take_u64(reader);
+    database->prepared = pack_take_position(reader);
     pack_require(reader, database->received_txid >= database->position.txid);
+    pack_require(reader, database->durable_txid <= database->received_txid);
+    pack_require(reader, prepared_is_valid(database));
     take_name(reader, database->name);
     pack_take_history(reader, &database->history);
 }

@@ -16,7 +16,9 @@
  * BYE       as REFUSE
  * DATABASE  0 16 lineage             16 24 applied position (epoch, TXID,
  *          sum)  40  8 received TXID  48  8 durable TXID
- *          56  - text16 name, history
+ *          56 24 position (epoch, TXID, sum after) of the PREPARED that the
+ *             node holds whole and nothing has resolved yet; all 0: none
+ *          80  - text16 name, history
  * OPEN      0  1 enum body_mode       1  1 flags: 1 diverged
  *           2  2 enum body_reason     4  4 serial
  *           8 16 lineage             24 24 position
@@ -32,6 +34,21 @@
  * RESYNC    0  2 enum body_reason     2  4 serial
  *           6  - the rest as DATABASE
  * RECORD, CHUNK: a record, wal/record.h. HEARTBEAT, ROSTER: pulse.h.
+ *
+ * Received, durable and applied say how far a replica is: in its log, synced
+ * there, visible to its readers. What a PREPARED, whole but not resolved, is
+ * to them:
+ *   DATABASE, RESYNC  received and durable do not count it. They are where a
+ *                     RESUME goes on, and it comes again then. It is named
+ *                     on its own: its TXID is past the received one. Epoch
+ *                     and TXID tell it from any other; who chooses a new
+ *                     primary, or finds one that lost it, needs them.
+ *   ACK               received and durable count it, the position never does:
+ *                     it moves at the RESOLVE. So "durable TXID n" is what a
+ *                     commit held in FSYNC waits for. Only what was sent
+ *                     under this OPEN is counted.
+ * A replica whose copy is not complete has nothing: all three are 0, and no
+ * PREPARED.
  *
  * Decoders check every length, text, name and enumeration before they use
  * it and refuse bytes left over: -EBADMSG, with results untouched. Encoders
@@ -117,7 +134,9 @@ struct body_database {
     struct lineage lineage;
     struct position position; /* applied */
     txid_t received_txid;     /* in its log; >= position.txid */
-    txid_t durable_txid;
+    txid_t durable_txid;      /* <= received_txid */
+    struct position prepared; /* of no RESOLVE yet, txid > received_txid, not
+                                 of an older epoch; all 0: none */
     char name[BODY_NAME_MAX + 1];
     struct history history; /* owned; free with history_free() */
 };
@@ -136,10 +155,10 @@ struct body_open {
 };
 
 struct body_ack {
-    uint32_t serial; /* of the OPEN this is about */
-    txid_t received_txid;
+    uint32_t serial;      /* of the OPEN this is about */
+    txid_t received_txid; /* this and the next count a whole PREPARED */
     txid_t durable_txid;
-    struct position position; /* applied */
+    struct position position; /* applied; a PREPARED does not move it */
 };
 
 struct body_resync {

@@ -146,7 +146,7 @@ static enum body_reason copy_reason(const struct feed_source *source,
     if (replica != NULL &&
         !lineage_is_equal(&source->lineage, &replica->lineage))
         return BODY_LINEAGE;
-    if (replica == NULL || replica->position.txid == 0)
+    if (replica == NULL || replica->received_txid == 0)
         return source->position.txid == 0 ? BODY_NONE : BODY_NEW;
     reason = compare(source, replica);
     if (reason == BODY_NONE && !log_reaches(source, replica->received_txid))
@@ -481,6 +481,7 @@ static int on_ack(struct step *step)
     if (ack->received_txid > sent_txid(feed) ||
         ack->durable_txid > ack->received_txid ||
         ack->position.txid > ack->received_txid ||
+        ack->position.txid >= feed->next.txid || /* a PREPARED moves nothing */
         ack->position.txid < feed->acked.position.txid)
         return -EPROTO;
     feed->acked = *ack;

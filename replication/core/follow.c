@@ -52,6 +52,14 @@ const char *follow_state_name(enum follow_state state)
     return state_names[state];
 }
 
+/* The PREPARED in the log of an engine to which nothing was offered yet. */
+static struct position prepared_after(const struct follow_view *view)
+{
+    if (view->prepared.txid != view->received_txid + 1)
+        return (struct position){0};
+    return view->prepared;
+}
+
 void follow_init(struct follow *follow, const struct lineage *lineage,
                  const struct follow_view *view)
 {
@@ -59,6 +67,7 @@ void follow_init(struct follow *follow, const struct lineage *lineage,
         .lineage = *lineage,
         .epoch = view->epoch,
         .next = cursor_after(view->received_txid),
+        .prepared = prepared_after(view),
         .sum = view->position.sum,
         .sum_known = view->received_txid == view->position.txid,
         .offered = view->consumed_bytes,
@@ -84,6 +93,9 @@ bool follow_ok(const struct follow *follow)
         return false;
     if (follow_is_copying(follow) && follow->page_bytes == 0)
         return false;
+    if (follow->prepared.txid != 0 ? follow->prepared.txid != follow->next.txid
+                                   : follow->next.prepared)
+        return false;
     if (follow->state == FOLLOW_RESTING && follow->rest_until_ns == 0)
         return false;
     if (follow->offered < follow->offered_before ||
@@ -92,6 +104,15 @@ bool follow_ok(const struct follow *follow)
     /* Never more given back than arrived. */
     return follow->credited <=
            follow->offered - follow->offered_before + follow->dropped;
+}
+
+/* It refused something, and what was offered after that is lost, too. A view
+ * from before our last RESTART says nothing new. */
+static bool engine_stopped(const struct follow *follow,
+                           const struct follow_view *view)
+{
+    return view->stopped &&
+           (!follow->restarting || view->consumed_bytes > follow->restarted_at);
 }
 
 static void move(struct follow *follow, enum follow_state state)
@@ -121,7 +142,9 @@ void follow_tell(const struct follow *follow, const struct follow_view *view,
     ret_database->position = (struct position){0};
     ret_database->received_txid = 0;
     ret_database->durable_txid = 0;
-    if (view->copying || follow_is_copying(follow) || follow->astray)
+    ret_database->prepared = (struct position){0};
+    if (view->copying || follow_is_copying(follow) || follow->astray ||
+        engine_stopped(follow, view))
         return;
     ASSERT(view->position.txid <= received); /* we offered all there is */
     ret_database->position = view->position;
@@ -129,6 +152,7 @@ void follow_tell(const struct follow *follow, const struct follow_view *view,
     ret_database->durable_txid = view->durable_txid < received
                                      ? view->durable_txid
                                      : received;
+    ret_database->prepared = follow->prepared;
 }
 
 static bool ack_is_equal(const struct body_ack *a, const struct body_ack *b)
@@ -144,11 +168,42 @@ static txid_t heard_txid(const struct follow *follow)
     return follow->next.prepared ? follow->next.txid : follow->next.txid - 1;
 }
 
+/*
+ * The log may hold another PREPARED of that TXID, of a primary that is none
+ * any more, while the one sent under this OPEN lies in our queue. Only that
+ * one counts; an equal one from before is as good, it has the same content.
+ */
+static bool prepared_counts(const struct follow *follow,
+                            const struct follow_view *view)
+{
+    return follow->next.prepared &&
+           position_is_equal(&view->prepared, &follow->prepared);
+}
+
+static void ack_fill(const struct follow *follow,
+                     const struct follow_view *view, struct body_ack *ack)
+{
+    txid_t heard = heard_txid(follow);
+
+    ack->position = view->position;
+    ack->received_txid = view->received_txid < heard ? view->received_txid
+                                                     : heard;
+    if (ack->received_txid < ack->position.txid)
+        ack->received_txid = ack->position.txid;
+    ack->durable_txid = view->durable_txid < ack->received_txid
+                            ? view->durable_txid
+                            : ack->received_txid;
+    if (!prepared_counts(follow, view))
+        return;
+    ack->received_txid = view->prepared.txid;
+    if (view->prepared_durable)
+        ack->durable_txid = view->prepared.txid;
+}
+
 static void ack_on(struct step *step)
 {
     const struct follow_view *view = &step->event->view;
     struct follow *follow = step->follow;
-    txid_t heard = heard_txid(follow);
     struct body_ack ack = {.serial = follow->serial};
 
     if (!follow_is_open(follow))
@@ -156,16 +211,9 @@ static void ack_on(struct step *step)
     if (follow->state == FOLLOW_STREAMING) {
         /* We went on after telling what we have, and are being sent some of
          * it again: nothing the primary could make sense of yet. */
-        if (view->position.txid > heard)
+        if (view->position.txid > heard_txid(follow))
             return;
-        ack.position = view->position;
-        ack.received_txid = view->received_txid < heard ? view->received_txid
-                                                        : heard;
-        if (ack.received_txid < ack.position.txid)
-            ack.received_txid = ack.position.txid;
-        ack.durable_txid = view->durable_txid < ack.received_txid
-                               ? view->durable_txid
-                               : ack.received_txid;
+        ack_fill(follow, view, &ack);
     }
     if (ack_is_equal(&ack, &follow->acked))
         return;
@@ -291,6 +339,7 @@ static void open_snapshot(struct step *step)
 
     follow->next = cursor_after(open->position.txid);
     follow->record_epoch = open->position.epoch;
+    follow->prepared = (struct position){0};
     follow->sum_known = true;
     follow->sum = open->position.sum;
     follow->page_bytes = open->page_bytes;
@@ -323,8 +372,10 @@ static void on_open(struct step *step)
     }
     if (open->mode == BODY_NOTHING)
         return;
-    if (step->event->view.stopped && !follow->restarting)
+    if (engine_stopped(follow, &step->event->view)) {
         restart(step);
+        follow->astray = true;
+    }
     if (open->mode == BODY_RESUME)
         open_resume(step);
     else
@@ -387,8 +438,11 @@ static void record_take(struct step *step)
     follow->record_epoch = header->epoch;
     if (header->epoch > follow->epoch)
         follow->epoch = header->epoch;
+    if (follow->next.prepared)
+        follow->prepared = record_position(header);
     if (!cursor_is_between(&follow->next))
         return; /* the sum moves with the position, not before */
+    follow->prepared = (struct position){0};
     follow->sum = header->sum_after;
     follow->sum_known = true;
 }
@@ -477,8 +531,7 @@ static void on_progress(struct step *step)
 
     if (!view->stopped)
         follow->restarting = false;
-    if (view->stopped && follow_is_open(follow) &&
-        (!follow->restarting || view->consumed_bytes > follow->restarted_at)) {
+    if (engine_stopped(follow, view) && follow_is_open(follow)) {
         restart(step);
         wrong(step, BODY_STOPPED);
     } else if (follow->state == FOLLOW_REDOING &&

@@ -50,6 +50,9 @@ struct follow_view {
     struct position position; /* applied */
     txid_t received_txid;
     txid_t durable_txid;
+    struct position prepared; /* in the log, not resolved, not counted above;
+                                 TXID 0: none */
+    bool prepared_durable;
     uint64_t consumed_bytes; /* of all ever offered, taken from the queue */
     epoch_t epoch;           /* newest of the history heard from a primary */
     bool copying;            /* a copy is being built, not placed */
@@ -115,10 +118,12 @@ struct follow {
     struct lineage lineage;
     uint32_t serial; /* of the OPEN we follow; 0: none on this connection */
     epoch_t epoch;   /* newest heard of, in OPENs and records */
-    epoch_t record_epoch;  /* of the newest record taken: never goes back */
-    struct cursor next;    /* record to come; all before it was offered */
-    uint64_t sum;          /* after the record before it ... */
-    bool sum_known;        /* ... if we know it */
+    epoch_t record_epoch;     /* of the newest record taken: never goes back */
+    struct cursor next;       /* record to come; all before it was offered */
+    struct position prepared; /* whole, offered, nothing later decided it: its
+                                 TXID is next.txid; TXID 0: none */
+    uint64_t sum;             /* after the record before it ... */
+    bool sum_known;           /* ... if we know it */
     bool astray;           /* refused, or a copy abandoned: only a copy helps */
     uint32_t page_bytes;   /* of the copy under way */
     struct position end;   /* REDOING: the copy is exact from here on */
@@ -151,13 +156,15 @@ void follow_step(struct follow *follow, const struct follow_event *event,
 
 /*
  * What to tell the primary that we have, in DATABASE and RESYNC: position,
- * received and durable TXID of ret_database, the rest is left alone.
+ * received and durable TXID and the PREPARED of ret_database, the rest is
+ * left alone.
  *
  * Received is what was offered, also if the engine has not taken it yet: it
  * will, before anything that is offered later. Telling less would be unsafe:
  * should a new primary go on from there differently, the rest of the queue
- * would be applied all the same. A copy that is not in place, or content
- * that was found wrong, counts as nothing.
+ * would be applied all the same. A PREPARED of an earlier connection is told
+ * until something later is offered: sent again, the older one is void. A copy
+ * that is not in place, or content that was found wrong, counts as nothing.
  */
 void follow_tell(const struct follow *follow, const struct follow_view *view,
                  struct body_database *ret_database);

@@ -32,6 +32,10 @@
  * and means that database until the connection ends. Messages of one stream
  * keep their order; those of different streams owe each other nothing.
  *
+ * A RECORD may be a PREPARED (wal/record.h): a commit that its primary holds.
+ * It goes out before the primary's position is there, with nothing behind it
+ * until its RESOLVE. What DATABASE, RESYNC and ACK say of it: body.h.
+ *
  * Flow control. RECORD and CHUNK cost their body length in credit of their
  * stream, which starts at MESSAGE_CREDIT_BYTES with the connection. One may
  * be sent while credit is above 0, so that one larger than the window still

@@ -33,6 +33,8 @@ static struct follow_view follow_view_of(const struct database_view *view)
         .position = view->position,
         .received_txid = view->received_txid,
         .durable_txid = view->durable_txid,
+        .prepared = view->prepared,
+        .prepared_durable = view->prepared_durable,
         .consumed_bytes = view->consumed_bytes,
         .copying = view->copying,
         .stopped = view->state == DATABASE_STOPPED,
@@ -285,7 +287,8 @@ void channel_record(struct channel *channel, struct blob *blob, bool chunk)
     if (record_peek(blob->data, blob->size, &header, &total) == 0 &&
         total == blob->size)
         event.header = &header;
-    if (event.header != NULL && !chunk &&
+    /* A PREPARED is nothing the primary has yet: we are not behind by it. */
+    if (event.header != NULL && !chunk && record_moves(&header) &&
         header.last_txid > channel->primary_txid)
         channel->primary_txid = header.last_txid;
     channel_step(channel, &event, blob);

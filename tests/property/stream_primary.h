@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * tests/property/stream_primary.h - the primary of test_stream_world.c: it
- * commits, trims its log, fails over, and drives a feed.
+ * commits, at once or prepared and decided later, trims its log, fails over,
+ * and drives a feed.
  */
 #ifndef TESTS_PROPERTY_STREAM_PRIMARY_H
 #define TESTS_PROPERTY_STREAM_PRIMARY_H
@@ -16,17 +17,23 @@ static size_t records_first, records_count;
 static txid_t pinned;
 static bool dead; /* the primary cannot be read for now */
 
+/* A commit that is prepared and not decided. */
+static struct record_header undecided; /* parts == 0: none */
+static struct content undecided_after; /* what it would make of us */
+
 /* Each content that any primary ever committed, by epoch and TXID. */
 static struct position committed[2 * TXIDS_MAX];
 static size_t committed_count;
 
 static struct feed feed;
+
 static struct feed_source source_now(void)
 {
     return (struct feed_source){
         .ready = !dead,
         .lineage = {{1}},
         .position = ours.position,
+        .prepared_txid = undecided.last_txid,
         .first_log_txid = records_first < records_count
                               ? records[records_first].header.first_txid
                               : 0,
@@ -64,7 +71,35 @@ static void log_append_parts(struct sim_record *record)
     }
 }
 
-/* One record of one or several transactions. */
+/* What was prepared happened, or it never did: its TXID is gone either way. */
+static void decides(bool commit)
+{
+    struct sim_record record = {.header = undecided};
+
+    record.header.flags = RECORD_RESOLVE | (commit ? 0 : RECORD_ABORT);
+    record.header.part = record.header.parts = 1;
+    if (!commit)
+        record.header.sum_after = ours.position.sum;
+    records[records_count++] = record;
+    if (commit)
+        ours = undecided_after;
+    ours.position = record_position(&record.header);
+    undecided = (struct record_header){0};
+    remember();
+}
+
+static void prepares(struct sim_record *record)
+{
+    record->header.flags = RECORD_PREPARED;
+    record->header.last_txid = record->header.first_txid;
+    undecided_after = ours;
+    write_pages(&undecided_after, record);
+    record->header.sum_after = sum_of(&undecided_after);
+    log_append_parts(record);
+    undecided = record->header;
+}
+
+/* One record of one or several transactions, or of one that waits. */
 static void commits(void)
 {
     txid_t count = rng_between(&rng, 1, 3);
@@ -79,11 +114,20 @@ static void commits(void)
     if (ours.position.txid + count > TXIDS_MAX ||
         records_count + 2 >= RECORDS_MAX)
         return;
+    if (undecided.parts != 0) {
+        if (rng_chance(&rng, 20))
+            decides(rng_chance(&rng, 60));
+        return;
+    }
     for (pgno_t pgno = 1; pgno <= PAGES; pgno++) {
         if (!rng_chance(&rng, 30))
             continue;
         record.pgnos[record.count] = pgno;
         record.values[record.count++] = rng_u64(&rng);
+    }
+    if (rng_chance(&rng, 30)) {
+        prepares(&record);
+        return;
     }
     write_pages(&ours, &record);
     record.header.sum_after = sum_of(&ours);
@@ -103,22 +147,32 @@ static void trims(void)
         records_first++;
 }
 
-/* Another primary takes over; it may not have had the newest transactions. */
+static void log_ends_at(txid_t txid)
+{
+    while (records_count > records_first &&
+           records[records_count - 1].header.last_txid > txid)
+        records_count--;
+}
+
+/* Another primary takes over; it may not have had the newest transactions, nor
+ * what was prepared. If it had that, it commits it. */
 static void fails_over(bool loses)
 {
-    txid_t txid = ours.position.txid;
+    txid_t txid;
 
+    if (undecided.parts != 0 && !loses && rng_chance(&rng, 50))
+        decides(true);
+    undecided = (struct record_header){0};
+    txid = ours.position.txid;
     if (loses && txid > 0) {
         do
             txid -= rng_between(&rng, 1, txid > 6 ? 6 : txid);
         while (txid > 0 && past[txid].position.txid != txid);
-        while (records_count > records_first &&
-               records[records_count - 1].header.last_txid > txid)
-            records_count--;
         ours = txid == 0 ? (struct content){0} : past[txid];
         for (txid_t i = txid + 1; i <= TXIDS_MAX; i++)
             past[i] = (struct content){0};
     }
+    log_ends_at(txid);
     epoch += 1 + rng_below(&rng, 3);
     while (our_history.count > 0 &&
            our_history.entries[our_history.count - 1].first_txid > txid)
@@ -131,6 +185,7 @@ static void fails_over(bool loses)
 static bool connected;
 static struct pipe to_replica, to_primary;
 static struct body_database replica_said;
+static void (*on_ack)(const struct body_ack *ack); /* an ack came */
 static bool replica_has_it;
 
 /* A question of the feed that the driver has not answered yet. */
@@ -206,10 +261,18 @@ static void feeds(struct feed_event event)
     feeds_record(event, NULL);
 }
 
+/* As wal/requests.c seeks. */
 static bool record_is_asked(const struct sim_record *record)
 {
-    return record->header.last_txid >= question.cursor.txid &&
-           record->header.part >= question.cursor.part;
+    const struct record_header *header = &record->header;
+
+    if (header->last_txid < question.cursor.txid)
+        return false;
+    if (header->first_txid > question.cursor.txid)
+        return true;
+    if (question.cursor.prepared)
+        return (header->flags & RECORD_RESOLVE) != 0;
+    return header->part >= question.cursor.part;
 }
 
 static void answers_fetch(void)
@@ -270,6 +333,7 @@ static void primary_hears(void)
     if (parcel->cargo == CARGO_ACK) {
         event.kind = FEED_ACK;
         event.ack = &parcel->ack;
+        on_ack(&parcel->ack);
     } else if (parcel->cargo == CARGO_CREDIT) {
         event.kind = FEED_CREDIT;
         event.bytes = parcel->bytes;

@@ -22,7 +22,18 @@ static uint64_t consumed;
 static struct history their_history;
 static struct pipe queue;
 
+/* The PREPARED that waits at the end of a log. */
+struct waiting {
+    struct position position; /* TXID 0: none */
+    bool durable;
+};
+
+static struct waiting waiting;        /* in the log of what is in place */
+static struct waiting waiting_copy;   /* in that of the copy */
+static struct sim_record prepared[2]; /* its parts */
+
 static size_t times_stopped, times_copied, times_resumed, times_applied;
+static size_t times_held, times_told_again;
 
 static bool was_committed(const struct position *position)
 {
@@ -39,23 +50,46 @@ static void engine_stops(void)
     times_stopped++;
 }
 
-/* Applies a whole record to content; false: it is not what it says. */
-static bool redo(struct content *content, const struct sim_record *record)
+/* What the end of a log holds after one more record. */
+static void log_takes(struct waiting *log, const struct record_header *header)
 {
-    struct content after = *content;
+    struct position now = record_position(header);
 
-    if (record->header.part == 1 && record->header.parts == 2) {
-        first_part = *record;
-        return true;
+    if (header->part < header->parts)
+        return;
+    if (record_moves(header))
+        *log = (struct waiting){0};
+    else if (!position_is_equal(&now, &log->position))
+        *log = (struct waiting){.position = now};
+}
+
+static void redo_prepared(struct content *content)
+{
+    for (uint32_t part = 0; part < prepared[0].header.parts; part++)
+        write_pages(content, &prepared[part]);
+}
+
+/* Applies a record to content, when it is whole and decided. */
+static void redo(struct content *content, const struct sim_record *record)
+{
+    const struct record_header *header = &record->header;
+
+    if (!record_moves(header)) {
+        prepared[header->part - 1] = *record;
+        return;
     }
-    if (record->header.last_txid <= content->position.txid)
-        return true;
-    if (record->header.parts == 2)
-        write_pages(&after, &first_part);
-    write_pages(&after, record);
-    after.position = record_position(&record->header);
-    *content = after;
-    return true;
+    if (header->part == 1 && header->parts == 2) {
+        first_part = *record;
+        return;
+    }
+    if (header->last_txid <= content->position.txid)
+        return;
+    if (header->parts == 2)
+        write_pages(content, &first_part);
+    if (header->flags == RECORD_RESOLVE)
+        redo_prepared(content);
+    write_pages(content, record);
+    content->position = record_position(header);
 }
 
 static bool is_exact(const struct content *content)
@@ -72,6 +106,7 @@ static void engine_places(void)
         return;
     }
     theirs = incoming;
+    waiting = waiting_copy;
     copying = false;
     times_copied++;
 }
@@ -82,7 +117,12 @@ static void engine_applies(const struct sim_record *record)
 
     if (stopped)
         return;
-    if (record->header.last_txid > received &&
+    if (record->header.first_txid > received + 1) {
+        engine_stops(); /* as wal/offer.c: records are missing before it */
+        return;
+    }
+    log_takes(copying ? &waiting_copy : &waiting, &record->header);
+    if (record_moves(&record->header) && record->header.last_txid > received &&
         record->header.part == record->header.parts)
         received = record->header.last_txid;
     if (copying && !copy_ended) {
@@ -103,6 +143,7 @@ static void engine_applies(const struct sim_record *record)
 static void engine_begins(const struct position *start)
 {
     incoming = (struct content){.position = *start};
+    waiting_copy = (struct waiting){0};
     copying = true;
     copy_ended = stopped = false;
     held_count = 0;
@@ -118,6 +159,14 @@ static void engine_ends(const struct position *end)
     for (size_t i = 0; i < held_count; i++)
         redo(&incoming, &held[i]);
     engine_places();
+}
+
+/* The disk has what the log has. */
+static void engine_syncs(void)
+{
+    struct waiting *log = copying ? &waiting_copy : &waiting;
+
+    log->durable = log->position.txid != 0;
 }
 
 static void engine_works(void)
@@ -151,6 +200,25 @@ static void engine_works(void)
     EXPECT_TRUE(is_exact(&theirs));
 }
 
+/* The commit that a primary holds goes on when it hears this. Nothing that
+ * the replica does after it may make it untrue, before it decides. */
+static void ack_is_true(const struct body_ack *ack)
+{
+    struct position sent = record_position(&undecided);
+
+    if (undecided.parts == 0 || ack->serial < feed.serial)
+        return;
+    EXPECT_LT(ack->position.txid, undecided.last_txid);
+    if (ack->received_txid < undecided.last_txid)
+        return;
+    EXPECT_FALSE(copying);
+    EXPECT_TRUE(position_is_equal(&waiting.position, &sent));
+    if (ack->durable_txid < undecided.last_txid)
+        return;
+    EXPECT_TRUE(waiting.durable);
+    times_held++;
+}
+
 /* ---- the follower ------------------------------------------------------ */
 
 static struct follow follow;
@@ -163,6 +231,8 @@ static struct follow_view view_now(void)
         .position = theirs.position,
         .received_txid = received,
         .durable_txid = received,
+        .prepared = copying ? waiting_copy.position : waiting.position,
+        .prepared_durable = copying ? waiting_copy.durable : waiting.durable,
         .consumed_bytes = consumed,
         .epoch = history_last(&their_history),
         .copying = copying,
@@ -176,6 +246,11 @@ static void says_what_it_has(struct parcel *parcel)
 
     parcel->database.lineage = (struct lineage){{1}};
     follow_tell(&follow, &view, &parcel->database);
+    if (queue.count == 0 && !copying && !stopped && !follow.astray &&
+        follow.state != FOLLOW_REDOING)
+        EXPECT_TRUE(
+            position_is_equal(&parcel->database.prepared, &waiting.position));
+    times_told_again += parcel->database.prepared.txid != 0;
     EXPECT_OK(history_copy(&parcel->database.history, &their_history));
 }
 

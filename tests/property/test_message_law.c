@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/property/test_message_law.c - laws of the framing, from seeds. */
+/* tests/property/test_message_law.c - laws of framing and bodies, from
+ * seeds. */
 #include "base/bytes.h"
-#include "replication/core/message.h"
+#include "replication/core/body.h"
 
 #include "tests/harness.h"
 
@@ -128,4 +129,84 @@ TEST(noise_never_gets_past_the_decoder_with_more_than_was_sent)
         EXPECT_TRUE(rc < 0 || done == size);
         message_decoder_close(&decoder);
     }
+}
+
+static struct body_database a_database(struct rng *rng)
+{
+    struct body_database database = {.name = "a/b.db"};
+    epoch_t at = 0;
+
+    rng_bytes(rng, database.lineage.bytes, LINEAGE_BYTES);
+    for (txid_t txid = 1; rng_chance(rng, 70); txid += rng_between(rng, 1, 9)) {
+        at += rng_between(rng, 1, 1u << 30);
+        EXPECT_OK(history_begin(&database.history, at, txid));
+    }
+    database.position = (struct position){at, rng_below(rng, 1u << 20),
+                                          rng_u64(rng)};
+    database.received_txid = database.position.txid + rng_below(rng, 9);
+    database.durable_txid = rng_between(rng, 0, database.received_txid);
+    if (rng_chance(rng, 50))
+        database.prepared = (struct position){at + rng_between(rng, 1, 9),
+                                              database.received_txid + 1,
+                                              rng_u64(rng)};
+    return database;
+}
+
+static bool says_the_same(const struct body_database *a,
+                          const struct body_database *b)
+{
+    return lineage_is_equal(&a->lineage, &b->lineage) &&
+           position_is_equal(&a->position, &b->position) &&
+           a->received_txid == b->received_txid &&
+           a->durable_txid == b->durable_txid &&
+           position_is_equal(&a->prepared, &b->prepared) &&
+           strcmp(a->name, b->name) == 0 &&
+           a->history.count == b->history.count;
+}
+
+/* What later code relies on, whoever sent it. */
+static void bounds_hold(const struct body_database *heard)
+{
+    const struct position *prepared = &heard->prepared;
+
+    EXPECT_LE(heard->position.txid, heard->received_txid);
+    EXPECT_LE(heard->durable_txid, heard->received_txid);
+    EXPECT_TRUE(body_name_is_valid(heard->name, strlen(heard->name)));
+    if (prepared->txid == 0)
+        EXPECT_TRUE(prepared->epoch == 0 && prepared->sum == 0);
+    else
+        EXPECT_TRUE(prepared->txid > heard->received_txid &&
+                    prepared->epoch >= heard->position.epoch);
+}
+
+TEST(what_a_node_has_is_heard_as_said_and_bent_bytes_stay_within_bounds)
+{
+    struct rng rng = test_rng();
+    size_t taken = 0, refused = 0;
+
+    for (int round = 0; round < 20000; round++) {
+        struct body_database one = a_database(&rng), heard;
+        struct blob *blob;
+
+        EXPECT_OK(body_database_encode(&one, &blob));
+        memmove(blob->data, blob->data + MESSAGE_HEADER_BYTES,
+                blob->size - MESSAGE_HEADER_BYTES);
+        blob->size -= MESSAGE_HEADER_BYTES;
+        EXPECT_OK(body_database_decode(blob, &heard));
+        EXPECT_TRUE(says_the_same(&one, &heard));
+        history_free(&heard.history);
+        blob->data[rng_below(&rng, blob->size)] ^= (uint8_t)rng_between(&rng, 1,
+                                                                        255);
+        if (body_database_decode(blob, &heard) == 0) {
+            bounds_hold(&heard);
+            history_free(&heard.history);
+            taken++;
+        } else {
+            refused++;
+        }
+        history_free(&one.history);
+        blob_unref(blob);
+    }
+    EXPECT_GT(taken, 1000);
+    EXPECT_GT(refused, 1000);
 }

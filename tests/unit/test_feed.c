@@ -1,143 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/unit/test_feed.c - the primary's half: decisions, order, credit. */
-#include "replication/core/feed.h"
-
-#include "tests/harness.h"
-
-#define OURS 11
-#define OLDER 5
-
-static struct feed feed;
-static struct feed_source source;
-static struct history history;
-static struct body_database replica;
-static struct feed_actions actions;
-static struct record_header header;
-
-/* A primary at TXID 100 whose log begins at 50; its epoch began at 41. */
-static void a_primary(void)
-{
-    history_free(&history);
-    EXPECT_OK(history_begin(&history, OLDER, 1));
-    EXPECT_OK(history_begin(&history, OURS, 41));
-    source = (struct feed_source){
-        .ready = true,
-        .lineage = {{7}},
-        .position = {OURS, 100, 0xaaaa},
-        .first_log_txid = 50,
-        .page_bytes = 4096,
-        .history = &history,
-    };
-    feed_init(&feed, 1000);
-}
-
-static void a_replica_at(epoch_t epoch, txid_t txid, uint64_t sum)
-{
-    history_free(&replica.history);
-    replica = (struct body_database){
-        .lineage = {{7}},
-        .position = {epoch, txid, sum},
-        .received_txid = txid,
-        .durable_txid = txid,
-        .name = "app.db",
-    };
-    EXPECT_OK(history_begin(&replica.history, OLDER, 1));
-    if (epoch > OLDER)
-        EXPECT_OK(history_begin(&replica.history, epoch, 41));
-}
-
-static struct feed_event event(enum feed_event_kind kind)
-{
-    return (struct feed_event){
-        .kind = kind, .source = source, .replica = &replica};
-}
-
-static int steps(struct feed_event one)
-{
-    actions.count = 0;
-    return feed_step(&feed, &one, &actions);
-}
-
-static void hears(void)
-{
-    EXPECT_OK(steps(event(FEED_HEARD)));
-}
-
-static void publishes(txid_t txid)
-{
-    source.position.txid = txid;
-    EXPECT_OK(steps(event(FEED_SOURCE)));
-}
-
-/* The driver answers the last FETCH with first .. last. */
-static int reads_as(txid_t first, txid_t last, unsigned flags, uint32_t part,
-                    uint32_t parts, size_t bytes)
-{
-    struct feed_event one = event(FEED_RECORD);
-
-    header = (struct record_header){.flags = flags,
-                                    .first_txid = first,
-                                    .last_txid = last,
-                                    .part = part,
-                                    .parts = parts};
-    one.ask = feed.ask;
-    one.header = &header;
-    one.bytes = bytes;
-    return steps(one);
-}
-
-static void reads(txid_t first, txid_t last, size_t bytes)
-{
-    EXPECT_OK(reads_as(first, last, 0, 1, 1, bytes));
-}
-
-static void reads_pages(pgno_t next_pgno, size_t bytes)
-{
-    struct feed_event one = event(FEED_CHUNK);
-
-    header = (struct record_header){.flags = RECORD_SNAPSHOT,
-                                    .page_bytes = source.page_bytes};
-    one.ask = feed.ask;
-    one.header = &header;
-    one.bytes = bytes;
-    one.next_pgno = next_pgno;
-    one.position = source.position;
-    EXPECT_OK(steps(one));
-}
-
-static void gets_credit(size_t bytes)
-{
-    struct feed_event one = event(FEED_CREDIT);
-
-    one.bytes = bytes;
-    EXPECT_OK(steps(one));
-}
-
-static int acks(txid_t received, txid_t durable, txid_t applied, uint64_t sum)
-{
-    struct body_ack ack = {
-        feed.serial, received, durable, {OURS, applied, sum}};
-    struct feed_event one = event(FEED_ACK);
-
-    one.ack = &ack;
-    return steps(one);
-}
-
-static int asks_again(enum body_reason reason, uint32_t serial)
-{
-    struct feed_event one = event(FEED_RESYNC);
-
-    one.reason = reason;
-    one.serial = serial;
-    return steps(one);
-}
-
-static const struct feed_action *does(size_t index, enum feed_action_kind kind)
-{
-    EXPECT_GT(actions.count, index);
-    EXPECT_EQ(actions.items[index].kind, kind);
-    return &actions.items[index];
-}
+#include "tests/unit/feed_stage.h"
 
 /* ---- the decision ------------------------------------------------------ */
 
@@ -311,26 +174,6 @@ TEST(a_large_transaction_goes_out_part_by_part)
     EXPECT_OK(reads_as(100, 100, 0, 2, 3, 10));
     EXPECT_OK(reads_as(100, 100, 0, 3, 3, 10));
     EXPECT_EQ(feed.state, FEED_TAIL);
-}
-
-TEST(a_prepared_goes_out_before_its_txid_is_ours_and_its_resolve_after)
-{
-    a_primary();
-    a_replica_at(OURS, 100, 0xaaaa);
-    hears();
-    source.prepared_txid = 101;
-    EXPECT_OK(steps(event(FEED_SOURCE)));
-    EXPECT_EQ(does(0, FEED_DO_FETCH)->cursor.txid, 101);
-    EXPECT_OK(reads_as(101, 101, RECORD_PREPARED, 1, 1, 10));
-    EXPECT_EQ(feed.state, FEED_TAIL);
-    source.prepared_txid = 0;
-    publishes(101);
-    EXPECT_TRUE(does(0, FEED_DO_FETCH)->cursor.prepared);
-    EXPECT_OK(reads_as(101, 101, RECORD_PREPARED, 1, 1, 10)); /* skipped */
-    EXPECT_TRUE(does(0, FEED_DO_FETCH)->cursor.prepared);
-    EXPECT_OK(reads_as(101, 101, RECORD_RESOLVE, 1, 1, 10));
-    does(0, FEED_DO_SEND);
-    EXPECT_EQ(feed.next.txid, 102);
 }
 
 TEST(without_credit_nothing_is_fetched_and_one_record_may_overdraw)
@@ -523,6 +366,23 @@ TEST(an_ack_for_what_was_never_sent_is_refused_and_changes_nothing)
     EXPECT_OK(acks(98, 97, 97, 1));
     EXPECT_EQ(feed.acked.received_txid, 98);
     EXPECT_EQ(feed.acked.durable_txid, 97);
+}
+
+TEST(a_replica_with_all_of_it_in_its_queue_yet_has_something)
+{
+    a_primary();
+    a_replica_at(OURS, 0, 0);
+    replica.position = (struct position){0};
+    replica.received_txid = 60; /* of our history */
+    hears();
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->mode, BODY_RESUME);
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->position.txid, 60);
+    a_primary(); /* that lost everything */
+    source.position = (struct position){0};
+    source.first_log_txid = source.page_bytes = 0;
+    hears();
+    EXPECT_EQ(does(0, FEED_DO_OPEN)->mode, BODY_NOTHING);
+    EXPECT_EQ(feed.reason, BODY_BUSY);
 }
 
 TEST(an_ack_about_an_older_open_moves_nothing)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/unit/test_message.c - framing, bodies, names, heartbeats. */
+/* tests/unit/test_message.c - framing, bodies, names. */
 #include "base/bytes.h"
 #include "replication/core/body.h"
 #include "replication/core/pulse.h"
@@ -261,6 +261,7 @@ static struct body_database a_database(void)
         .position = {11, 20, 33},
         .received_txid = 25,
         .durable_txid = 24,
+        .prepared = {11, 26, 44},
         .name = "a/b.db",
     };
 
@@ -275,6 +276,9 @@ static void database_is_as_said(const struct body_database *heard)
     EXPECT_EQ(heard->position.sum, 33);
     EXPECT_EQ(heard->received_txid, 25);
     EXPECT_EQ(heard->durable_txid, 24);
+    EXPECT_EQ(heard->prepared.epoch, 11);
+    EXPECT_EQ(heard->prepared.txid, 26);
+    EXPECT_EQ(heard->prepared.sum, 44);
     EXPECT_STR(heard->name, "a/b.db");
     EXPECT_EQ(heard->history.count, 2);
     EXPECT_EQ(history_epoch_of(&heard->history, 12), 11);
@@ -290,6 +294,55 @@ TEST(what_a_replica_has_arrives_with_its_history)
     EXPECT_OK(body_database_decode(body, &heard));
     database_is_as_said(&heard);
     history_free(&heard.history);
+    history_free(&said.history);
+    blob_unref(body);
+}
+
+/* Says it with one thing changed; what a decoder makes of that. */
+static int said_with(struct position prepared, txid_t durable)
+{
+    struct body_database said = a_database(), heard = {.durable_txid = 4711};
+    struct blob *whole, *body;
+    int rc;
+
+    said.prepared = prepared;
+    said.durable_txid = durable;
+    EXPECT_OK(body_database_encode(&said, &whole));
+    history_free(&said.history);
+    body = body_of(whole);
+    rc = body_database_decode(body, &heard);
+    if (rc == 0)
+        history_free(&heard.history);
+    else
+        EXPECT_EQ(heard.durable_txid, 4711);
+    blob_unref(body);
+    return rc;
+}
+
+TEST(a_prepared_is_of_no_older_epoch_and_past_what_was_received_or_none)
+{
+    EXPECT_OK(said_with((struct position){0}, 24));
+    EXPECT_OK(said_with((struct position){12, 26, 0}, 25));
+    EXPECT_EQ(said_with((struct position){11, 25, 44}, 24), -EBADMSG);
+    EXPECT_EQ(said_with((struct position){10, 26, 44}, 24), -EBADMSG);
+    EXPECT_EQ(said_with((struct position){0, 26, 44}, 24), -EBADMSG);
+    EXPECT_EQ(said_with((struct position){11, 0, 0}, 24), -EBADMSG);
+    EXPECT_EQ(said_with((struct position){0, 0, 44}, 24), -EBADMSG);
+    EXPECT_EQ(said_with((struct position){0}, 26), -EBADMSG); /* not received */
+}
+
+TEST(what_a_replica_has_lies_where_the_byte_map_says)
+{
+    struct body_database said = a_database();
+    struct blob *whole, *body;
+
+    EXPECT_OK(body_database_encode(&said, &whole));
+    body = body_of(whole);
+    EXPECT_EQ(get_le64(body->data + 48), 24);
+    EXPECT_EQ(get_le64(body->data + 56), 11);
+    EXPECT_EQ(get_le64(body->data + 64), 26);
+    EXPECT_EQ(get_le64(body->data + 72), 44);
+    EXPECT_EQ(get_le16(body->data + 80), strlen(said.name));
     history_free(&said.history);
     blob_unref(body);
 }
@@ -426,57 +479,6 @@ TEST(a_body_that_is_cut_or_too_long_is_refused_and_nothing_leaks_out)
     EXPECT_EQ(heard.serial, 4711);
     EXPECT_EQ(body_open_decode(NULL, &heard), -EBADMSG);
     history_free(&said.history);
-    blob_unref(body);
-}
-
-/* ---- heartbeats -------------------------------------------------------- */
-
-TEST(a_heartbeat_lists_the_streams_that_moved)
-{
-    struct pulse said = {.sequence = 3, .heard = 2, .held_ns = 500}, heard;
-    struct pack_writer writer;
-    struct blob *whole, *body;
-    uint32_t stream;
-    txid_t txid;
-
-    pulse_begin(&writer, &said, 10);
-    pulse_add(&writer, 4, 400);
-    pulse_add(&writer, 6, 600);
-    EXPECT_OK(pack_finish(&writer, &whole));
-    body = body_of(whole);
-    EXPECT_OK(pulse_decode(body, &heard));
-    EXPECT_EQ(heard.sequence, 3);
-    EXPECT_EQ(heard.heard, 2);
-    EXPECT_EQ(heard.held_ns, 500);
-    EXPECT_EQ(heard.count, 2);
-    pulse_stream(&heard, 1, &stream, &txid);
-    EXPECT_EQ(stream, 6);
-    EXPECT_EQ(txid, 600);
-    body->size--;
-    EXPECT_EQ(pulse_decode(body, &heard), -EBADMSG);
-    blob_unref(body);
-}
-
-TEST(a_roster_arrives_as_it_was_said)
-{
-    struct pulse_node said[2] = {
-        {true, false, true, 0, 0, 0, "a", "fra", "a:1"},
-        {false, true, false, 70, 80, 90, "b", "ams", "b:2"},
-    };
-    struct pulse_node heard[PULSE_NODES_MAX];
-    struct blob *whole, *body;
-    uint32_t count;
-
-    EXPECT_OK(pulse_roster_encode(said, 2, &whole));
-    body = body_of(whole);
-    EXPECT_OK(pulse_roster_decode(body, heard, &count));
-    EXPECT_EQ(count, 2);
-    EXPECT_TRUE(heard[0].candidate && heard[0].primary);
-    EXPECT_FALSE(heard[0].connected);
-    EXPECT_EQ(heard[1].behind_txids, 90);
-    EXPECT_STR(heard[1].advertise, "b:2");
-    put_le32(body->data, PULSE_NODES_MAX + 1);
-    EXPECT_EQ(pulse_roster_decode(body, heard, &count), -EBADMSG);
     blob_unref(body);
 }
 
