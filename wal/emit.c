@@ -115,6 +115,16 @@ static uint64_t emission_sum(const struct emission *emission)
     return sum;
 }
 
+/* Where the primary stands in its WAL: at the end of wal. */
+static void place_set(struct record_header *header,
+                      const struct walindex_header *wal)
+{
+    memcpy(header->wal_salt, wal->salt, FRAME_SALT_BYTES);
+    header->wal_frame = wal->max_frame;
+    header->wal_checksum[0] = wal->chain.word[0];
+    header->wal_checksum[1] = wal->chain.word[1];
+}
+
 static void emission_header(struct emission *emission)
 {
     struct database *database = emission->database;
@@ -138,12 +148,8 @@ static void emission_header(struct emission *emission)
         .commit_wall_ns = clock_wall_ns(),
         .parts = parts,
     };
-    if (plan->wal == NULL)
-        return;
-    memcpy(emission->header.wal_salt, plan->wal->salt, FRAME_SALT_BYTES);
-    emission->header.wal_frame = plan->wal->max_frame;
-    emission->header.wal_checksum[0] = plan->wal->chain.word[0];
-    emission->header.wal_checksum[1] = plan->wal->chain.word[1];
+    if (plan->wal != NULL)
+        place_set(&emission->header, plan->wal);
 }
 
 static int emission_part(struct emission *emission, uint32_t part)
@@ -309,41 +315,53 @@ int emit(struct database *database, const struct emit_plan *plan,
 }
 
 /* A RESOLVE stands for its PREPARED: same TXIDs, no pages. */
-static int resolve_write(struct database *database, bool commit)
+static struct record_header resolve_header(struct database *database,
+                                           bool commit,
+                                           const struct walindex_header *wal)
 {
-    struct record_header header = database->prepared.header;
-    struct blob *blob;
-    int rc;
+    const struct record_header *prepared = &database->prepared.header;
+    struct record_header header, before = *log_newest(database->log);
 
-    header.flags = RECORD_RESOLVE | (commit ? 0 : RECORD_ABORT);
-    if (!commit) {
-        header.sum_after = header.previous.sum;
-        header.size_pages = database->hashes.count;
-    }
-    header.part = header.parts = 1;
+    ASSERT((wal != NULL) == (commit && record_names_frame(prepared)));
+    before.page_bytes = database->view.page_bytes;
+    before.size_pages = database->hashes.count;
+    header = commit ? record_commit(prepared) : record_abort(prepared, &before);
     header.commit_wall_ns = clock_wall_ns();
-    rc = record_encode(&header, NULL, NULL, 0, &blob);
+    if (wal != NULL)
+        place_set(&header, wal);
+    return header;
+}
+
+static int resolve_write(struct database *database,
+                         struct record_header *header)
+{
+    struct blob *blob;
+    int rc = record_encode(header, NULL, NULL, 0, &blob);
+
     if (rc < 0)
         return rc;
     /* An abort must be durable before its successor is sent; a commit is
      * found again by the journal that is gone. */
-    rc = commit ? log_append(database->log, &header, blob)
-                : log_append_sync(database->log, &header, blob);
+    rc = header->flags & RECORD_ABORT
+             ? log_append_sync(database->log, header, blob)
+             : log_append(database->log, header, blob);
     if (rc == 0)
-        emit_tail(database, &header, blob);
+        emit_tail(database, header, blob);
     blob_unref(blob);
     return rc;
 }
 
-int emit_resolve(struct database *database, bool commit)
+int emit_resolve(struct database *database, bool commit,
+                 const struct walindex_header *wal)
 {
     struct prepared prepared = database->prepared;
-    struct record_header header = prepared.header;
+    struct record_header header;
     int rc;
 
     ASSERT_ON_WORKER();
     ASSERT(prepared.present);
-    rc = resolve_write(database, commit);
+    header = resolve_header(database, commit, wal);
+    rc = resolve_write(database, &header);
     if (rc < 0)
         return rc;
     pthread_mutex_lock(&database->lock);
@@ -351,14 +369,10 @@ int emit_resolve(struct database *database, bool commit)
     database->view.prepared = (struct position){0};
     database->view.prepared_durable = false;
     pthread_mutex_unlock(&database->lock);
-    if (!commit) {
-        header.flags &= ~(uint32_t)RECORD_SNAPSHOT;
-        header.sum_after = header.previous.sum;
-        header.size_pages = database->hashes.count;
-        prepared.count = 0;
-    }
+    if (commit) /* its pages are the PREPARED's */
+        header.flags |= prepared.header.flags & RECORD_SNAPSHOT;
     position_follow(database, &header, prepared.pgnos, prepared.values,
-                    prepared.count);
+                    commit ? prepared.count : 0);
     os_free(&prepared.pgnos);
     os_free(&prepared.values);
     return 0;

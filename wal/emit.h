@@ -40,9 +40,13 @@ struct emit_plan {
 int emit(struct database *database, const struct emit_plan *plan,
          struct emit_source *source, bool *ret_emitted);
 
-/* Decides the prepared commit: RESOLVE, or RESOLVE|ABORT (which takes its
- * TXID with an empty record). */
-int emit_resolve(struct database *database, bool commit);
+/*
+ * Decides the prepared commit: RESOLVE, or RESOLVE|ABORT (which takes its TXID
+ * with an empty record). wal: the published end that has it; NULL to abort,
+ * and in a rollback mode.
+ */
+int emit_resolve(struct database *database, bool commit,
+                 const struct walindex_header *wal);
 
 /* Puts a record into the tail for the feeds; takes no reference. */
 void emit_tail(struct database *database, const struct record_header *header,

@@ -555,6 +555,11 @@ txid_t log_last_txid(struct log *log)
     return number_read(log, &log->syncer.last_txid);
 }
 
+const struct record_header *log_newest(const struct log *log)
+{
+    return &log->shelf.continuity.last;
+}
+
 bool log_prepared(struct log *log, struct position *ret_position)
 {
     bool durable;

@@ -101,6 +101,10 @@ int log_sync(struct log *log);
 txid_t log_durable_txid(struct log *log);
 txid_t log_last_txid(struct log *log);
 
+/* Header of the newest whole record that moved the position (its last part);
+ * parts == 0: none. Lives until the next append. The worker alone. */
+const struct record_header *log_newest(const struct log *log);
+
 /* The PREPARED at the log's end that nothing has resolved, as the position
  * that its RESOLVE would move to (TXID 0: none). True: it is known durable, or
  * an equal one is that it replaced. Any thread. */

@@ -147,6 +147,39 @@ bool record_header_ok(const struct record_header *h)
            h->epoch > 0 && h->epoch >= h->previous.epoch;
 }
 
+void record_copy_place(struct record_header *to,
+                       const struct record_header *from)
+{
+    memcpy(to->wal_salt, from->wal_salt, FRAME_SALT_BYTES);
+    to->wal_frame = from->wal_frame;
+    to->wal_checksum[0] = from->wal_checksum[0];
+    to->wal_checksum[1] = from->wal_checksum[1];
+}
+
+struct record_header record_commit(const struct record_header *prepared)
+{
+    struct record_header header = *prepared;
+
+    ASSERT((prepared->flags & RECORD_PREPARED) != 0);
+    header.flags = RECORD_RESOLVE;
+    header.part = header.parts = 1;
+    return header;
+}
+
+struct record_header record_abort(const struct record_header *prepared,
+                                  const struct record_header *before)
+{
+    struct record_header header = record_commit(prepared);
+
+    header.flags |= RECORD_ABORT;
+    header.sum_after = prepared->previous.sum;
+    header.page_bytes = before->page_bytes;
+    header.size_pages = before->size_pages;
+    if (record_names_frame(prepared))
+        record_copy_place(&header, before);
+    return header;
+}
+
 /* ---- encoding ------------------------------------------------------------ */
 
 static void header_put(const struct record_header *h, uint8_t *at)

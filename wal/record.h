@@ -23,9 +23,9 @@
  *      104     4  pages      images in this part
  *      108     4  part       from 1
  *      112     4  parts
- *      116     4  WAL frame    of the primary's newest commit frame here,
- *      120     8  WAL salts    raw as in the WAL; all 0: not from a WAL
- *      128     8  WAL checksum the chain there: two words
+ *      116     4  WAL frame    a commit frame in the primary's WAL (which one:
+ *      120     8  WAL salts    below), the salts as they lie there, and
+ *      128     8  WAL checksum the chain there, two words; all 0: not of a WAL
  *      136     8  raw bytes    pages * page size
  *      144     8  stored bytes length of the body
  *      152    96  zero, checked: a later version may give them a meaning
@@ -59,16 +59,25 @@
  *
  * A transaction that changes nothing consumes its TXID like any other: an
  * EPOCH is one, and an aborted PREPARED is made one by its RESOLVE|ABORT.
- * Empty records repeat the size and the WAL fields of where the primary
- * stood, so that the newest record of a log always names its WAL position.
+ *
+ * The WAL fields of a record that moves the position are where the primary
+ * stands in its WAL after it, so that the newest one in a log always tells
+ * start-up which frames were captured:
+ *   none, EPOCH    its newest commit frame; without pages, the one before
+ *   PREPARED       its own commit frame, which nobody has seen yet
+ *   RESOLVE        the published end: its PREPARED's commit frame or, where
+ *                  the commit was padded, one behind it
+ *   RESOLVE|ABORT  the commit before. With those of its PREPARED, start-up
+ *                  would take the refused frames for captured, and SQLite's
+ *                  recovery commits them: on this node alone
+ * All 0 in a rollback mode: a PREPARED that names no frame, and its RESOLVE.
  *
  * A transaction too large for one record travels as parts 1..n with the same
  * header but for pages, part, raw and stored bytes; each page is in one part
  * only, and they apply atomically when the last one is there. No pages, one
  * part. A RESOLVE repeats its PREPARED's header but for flags, pages, parts,
- * commit time and, to abort, sum and size; its WAL fields are the primary's
- * position in the WAL after it: the published end for a commit, the commit
- * before for an abort (docs/decisions/0007).
+ * commit time, WAL fields and, to abort, sum, page size and size, which are
+ * those of the record before. Redo takes time and WAL fields from it.
  *
  * The decoder is bounded: it believes nothing before it is checked. Pure but
  * for memory. Any thread; record_encode() keeps scratch memory per thread,
@@ -133,6 +142,25 @@ static inline bool record_moves(const struct record_header *h)
 {
     return (h->flags & RECORD_PREPARED) == 0;
 }
+
+/* True when its WAL fields name a frame. */
+static inline bool record_names_frame(const struct record_header *h)
+{
+    return h->wal_frame != 0;
+}
+
+/* WAL fields are copied; both may name none. */
+void record_copy_place(struct record_header *to,
+                       const struct record_header *from);
+
+/*
+ * The header of the record that decides `prepared`: but for the commit time,
+ * and for the published end when that is not the PREPARED's frame. before: page
+ * size, size and WAL fields are those of where an abort goes back to.
+ */
+struct record_header record_commit(const struct record_header *prepared);
+struct record_header record_abort(const struct record_header *prepared,
+                                  const struct record_header *before);
 
 /* True when a and b are parts of one record. */
 bool record_is_same(const struct record_header *a,

@@ -162,29 +162,49 @@ static bool journal_is_there(struct database *database)
     return there;
 }
 
-/* Journal still hot: SQLite will roll it back, abort. Else it committed. */
+/*
+ * Written down before anything else is: the next record may not make the
+ * PREPARED void, replicas have it. Without the hashes that the log explains,
+ * all is read again, and whatever is found there gets a TXID of its own.
+ */
 static int prepared_resolve(struct database *database,
-                            const struct record_header *last)
+                            const struct log_found *found, bool commit)
 {
-    bool commit = !journal_is_there(database);
-    struct record_header header = *last;
+    struct record_header before = found->last, header;
     struct blob *blob;
     int rc;
 
-    header.flags = RECORD_RESOLVE | (commit ? 0 : RECORD_ABORT);
-    header.part = header.parts = 1;
-    if (!commit) {
-        header.sum_after = header.previous.sum;
-        header.size_pages = database->hashes.count;
-    }
+    if (before.parts == 0)
+        before = database->applied_header; /* a copy, and no record yet */
+    header = commit ? record_commit(&found->prepared)
+                    : record_abort(&found->prepared, &before);
     rc = record_encode(&header, NULL, NULL, 0, &blob);
     if (rc == 0) {
         rc = log_append_sync(database->log, &header, blob);
         blob_unref(blob);
     }
-    if (rc == 0)
-        rc = redo_log(database, database->applied.txid + 1, hash_record);
     return rc;
+}
+
+/* rc: what hashes_recover() said. all_read: whatever is in the files is going
+ * to be read again. */
+static int prepared_settle(struct database *database, struct log_found *found,
+                           bool all_read, int rc)
+{
+    bool commit;
+    int settled;
+
+    if (found->prepared.parts == 0 || (rc < 0 && rc != -EBADMSG))
+        return rc;
+    /* Journal still hot: SQLite will roll it back. Else it committed. */
+    commit = rc == 0 && !all_read && !journal_is_there(database);
+    settled = prepared_resolve(database, found, commit);
+    if (settled < 0)
+        return settled;
+    found->last = *log_newest(database->log);
+    found->prepared.parts = 0;
+    return rc < 0 ? rc
+                  : redo_log(database, database->applied.txid + 1, hash_record);
 }
 
 /* ---- replica ------------------------------------------------------------- */
@@ -317,22 +337,18 @@ static void wal_place_set(struct database *database,
 {
     struct record_header *header = &database->applied_header;
 
-    memcpy(header->wal_salt, last->wal_salt, FRAME_SALT_BYTES);
-    header->wal_frame = last->wal_frame;
-    header->wal_checksum[0] = last->wal_checksum[0];
-    header->wal_checksum[1] = last->wal_checksum[1];
+    record_copy_place(header, last);
     header->commit_wall_ns = last->commit_wall_ns;
 }
 
-static int recover_content(struct database *database,
-                           const struct log_found *found)
+static int recover_content(struct database *database, struct log_found *found)
 {
     bool replica = database->catalog->config.role == DATABASE_REPLICA;
     bool touched = false;
     int rc = hashes_recover(database);
 
-    if (rc == 0 && !replica && found->prepared.parts != 0)
-        rc = prepared_resolve(database, &found->prepared);
+    if (!replica)
+        rc = prepared_settle(database, found, false, rc);
     if (rc < 0 && rc != -EBADMSG)
         return rc;
     if (found->last.parts != 0 &&
@@ -408,6 +424,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
         log_settle(database, &found);
     if (rc == 0 && recover_has_orphans(database)) {
         rc = hashes_recover(database);
+        if (catalog->config.role == DATABASE_PRIMARY)
+            rc = prepared_settle(database, &found, true, rc);
         view_set(database);
         database->view.state = DATABASE_HELD_BACK;
         notes_event(database, DATABASE_EVENT_HELD_BACK,

@@ -2,7 +2,8 @@
 /*
  * wal/redo.c - see redo.h. A prepared transaction is passed over where it
  * stands and redone at the place of its RESOLVE, read again from the cursor
- * remembered for it.
+ * remembered for it; when it happened, and where the primary stood in its WAL
+ * then, is what the RESOLVE says.
  */
 #include "wal/redo.h"
 
@@ -16,8 +17,10 @@ static int redo_one(struct database *database, const struct blob *blob,
 
     if (rc < 0)
         return rc;
-    if (resolve != NULL)
+    if (resolve != NULL) {
         record.header.commit_wall_ns = resolve->commit_wall_ns;
+        record_copy_place(&record.header, resolve);
+    }
     rc = redo(database, &record);
     record_free(&record);
     return rc;

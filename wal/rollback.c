@@ -180,7 +180,7 @@ int rollback_prepare(struct database *database)
     if (rc == 0 && !follows(&database->explained, &now))
         database->needs_reread = true;
     if (rc == 0 && database->prepared.present)
-        rc = emit_resolve(database, false);
+        rc = emit_resolve(database, false, NULL);
     if (rc == 0)
         rc = prepare_emit(database, page_bytes, size_pages);
     if (rc < 0)
@@ -366,7 +366,7 @@ int rollback_resolve(struct database *database, const struct note *note)
     int rc = 0;
 
     if (database->prepared.present)
-        rc = emit_resolve(database, note->rc == 0);
+        rc = emit_resolve(database, note->rc == 0, NULL);
     if (rc < 0) {
         /* Nobody will decide again: the re-read that is due gives it up. */
         pthread_mutex_lock(&database->lock);
