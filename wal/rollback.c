@@ -358,7 +358,7 @@ int rollback_overtake(struct database *database)
     if (!database->prepared.present)
         return 0;
     /* Undecided, and nobody is about to: it was played back. */
-    return decided ? -EAGAIN : emit_resolve(database, false);
+    return decided ? -EAGAIN : emit_resolve(database, false, NULL);
 }
 
 int rollback_resolve(struct database *database, const struct note *note)

@@ -80,7 +80,9 @@ def is_invisible(nodes, txid):
     seen = stream(nodes)
     expect_eq((seen["received_txid"], seen["durable_txid"],
                seen["applied_txid"]), (txid, txid, txid - 1), "acks")
-    position = replica.databases()[NAME]["position"]
+    known = replica.databases()[NAME]
+    position = known["position"]
+    expect_eq(known["behind_txids"], 0, "the replica has all there is: behind")
     expect_eq(position["txid"], txid - 1, "the replica's TXID")
     expect_eq(position["received_txid"], txid - 1, "where it would go on")
     expect_eq(rows(replica), ["before"], "rows on the replica")
