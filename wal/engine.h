@@ -219,6 +219,7 @@ struct database {
     struct walindex_header attach_at; /* captured so far in a WAL that an
                                          earlier attachment left behind */
     bool attach_at_valid;
+    struct meta_fingerprint attach_from; /* the file at the first try */
     struct list waiting; /* parked requests that cannot be answered yet */
     bool needs_reread;
     bool told_no_journal; /* said once */

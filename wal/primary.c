@@ -129,16 +129,36 @@ static void attached_enter(struct database *database)
     (void)pass(database);
 }
 
+/* The file, while somebody kept us from attaching (locking_mode=EXCLUSIVE):
+ * what changes there then comes from a WAL that nobody saw. */
+static int file_now(struct database *database, struct meta_fingerprint *ret)
+{
+    return meta_take_fingerprint(database->catalog->config.data_fd,
+                                 database->backing, ret);
+}
+
+static bool was_checkpointed(struct database *database)
+{
+    struct meta_fingerprint now;
+
+    return file_now(database, &now) < 0 ||
+           !meta_fingerprint_is_equal(&now, &database->attach_from);
+}
+
 static void attach_try(struct database *database)
 {
     int rc;
 
     if (rollback_is_pending(database))
         return; /* first what was committed before; that wakes us */
+    if (database->view.state != DATABASE_ATTACHING)
+        (void)file_now(database, &database->attach_from);
     notes_state(database, DATABASE_ATTACHING);
     attach_unwatch(database);
     rc = attach_open(database);
     if (rc == 0) {
+        if (was_checkpointed(database))
+            database->needs_reread = true;
         attached_enter(database);
         return;
     }
@@ -447,8 +467,9 @@ static void parked_pass(struct database *database, struct parked *parked)
         rc = rollback_pass(database);
         if (rc == 0 && !reread_if_due(database))
             rc = -EAGAIN;
-    } else if (database->needs_reread) {
-        rc = -EAGAIN; /* the next step does it */
+    } else if (database->needs_reread ||
+               database->view.state == DATABASE_ATTACHING) {
+        rc = -EAGAIN; /* the next step does it; a WAL is not seen yet */
     }
     if (rc < 0 && !has_waited(parked, GATE_NS))
         keep_waiting(database, parked, GATE_NS);
@@ -536,7 +557,7 @@ void primary_note(struct database *database, struct note *note)
         notes_changed(database);
         break;
     case NOTE_UNLINKED:
-        primary_drop(database);
+        remains_bury(database);
         break;
     case NOTE_DETACH:
         if (notes_begin_close(database))
@@ -564,39 +585,4 @@ void primary_note(struct database *database, struct note *note)
     case NOTE_CHECKPOINTED:
         break; /* a replica's; this node is the primary now */
     }
-}
-
-/* The file is gone: a DROP ends the lineage, a tombstone remembers it. */
-void primary_drop(struct database *database)
-{
-    struct record_header header = {
-        .flags = RECORD_DROP,
-        .lineage = database->lineage,
-        .epoch = database->catalog->epoch,
-        .first_txid = database->view.position.txid + 1,
-        .last_txid = database->view.position.txid + 1,
-        .previous = database->view.position,
-        .page_bytes = database->view.page_bytes,
-        .commit_wall_ns = clock_wall_ns(),
-        .part = 1,
-        .parts = 1,
-    };
-    struct blob *blob = NULL;
-    int rc;
-
-    attach_remove_companions(database);
-    attach_close(database, false);
-    rc = record_encode(&header, NULL, NULL, 0, &blob);
-    if (rc == 0 && database->log != NULL)
-        rc = log_append_sync(database->log, &header, blob);
-    blob_unref(blob);
-    database->meta.flags |= META_DROPPED;
-    if (rc < 0 || notes_save_meta(database) < 0)
-        notes_fails(database);
-    else
-        remains_let_go(database);
-    catalog_bury(database->catalog, &database->lineage);
-    notes_state(database, DATABASE_DROPPED);
-    notes_event(database, DATABASE_EVENT_DROPPED, NULL);
-    catalog_remove(database);
 }

@@ -37,7 +37,4 @@ void primary_parked(struct database *database, struct parked *parked);
 /* Stopping, or nobody uses it: captures, syncs, closes. */
 void primary_detach(struct database *database);
 
-/* An application deleted it: DROP in the log, a tombstone in meta. */
-void primary_drop(struct database *database);
-
 #endif

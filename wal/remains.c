@@ -2,9 +2,13 @@
 /* wal/remains.c - see remains.h. */
 #include "wal/remains.h"
 
+#include "base/clock.h"
 #include "wal/apply.h"
+#include "wal/attach.h"
 #include "wal/capture.h"
+#include "wal/catalog.h"
 #include "wal/emit.h"
+#include "wal/notes.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -73,4 +77,39 @@ void remains_let_go(struct database *database)
         log_close(database->log); /* only its worker is ever in it */
         database->log = NULL;
     }
+}
+
+/* The file is gone: a DROP ends the lineage, a tombstone remembers it. */
+void remains_bury(struct database *database)
+{
+    struct record_header header = {
+        .flags = RECORD_DROP,
+        .lineage = database->lineage,
+        .epoch = database->catalog->epoch,
+        .first_txid = database->view.position.txid + 1,
+        .last_txid = database->view.position.txid + 1,
+        .previous = database->view.position,
+        .page_bytes = database->view.page_bytes,
+        .commit_wall_ns = clock_wall_ns(),
+        .part = 1,
+        .parts = 1,
+    };
+    struct blob *blob = NULL;
+    int rc;
+
+    attach_remove_companions(database);
+    attach_close(database, false);
+    rc = record_encode(&header, NULL, NULL, 0, &blob);
+    if (rc == 0 && database->log != NULL)
+        rc = log_append_sync(database->log, &header, blob);
+    blob_unref(blob);
+    database->meta.flags |= META_DROPPED;
+    if (rc < 0 || notes_save_meta(database) < 0)
+        notes_fails(database);
+    else
+        remains_let_go(database);
+    catalog_bury(database->catalog, &database->lineage);
+    notes_state(database, DATABASE_DROPPED);
+    notes_event(database, DATABASE_EVENT_DROPPED, NULL);
+    catalog_remove(database);
 }

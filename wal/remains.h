@@ -12,6 +12,10 @@
  * that is possible; a start tries it again. */
 void remains_remove_files(int data_fd, const char *directory);
 
+/* Primary: an application deleted it. DROP in the log, a tombstone in meta, and
+ * the database leaves the catalog. Worker only. */
+void remains_bury(struct database *database);
+
 /* After the tombstone was saved: the files go, and what is in memory and of
  * use to nobody. A replica's log stays open as long as the object: others may
  * be in it. Worker only. */

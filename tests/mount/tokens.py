@@ -230,6 +230,28 @@ def the_control_socket_is_for_owner_and_group(stage):
     expect_eq(json.loads(answer)["ok"], True)
 
 
+@test(seconds=40)
+def a_commit_that_cannot_be_captured_has_no_token(stage):
+    """An application that keeps a WAL to itself: no anchor, no capture."""
+    nodes = cluster.pair(stage)
+    primary = nodes.primary
+    with sql.connect(primary.path("app.db"), synchronous="off") as db:
+        db.execute("CREATE TABLE t(v)")
+        before = primary.token("app.db")
+        sql.pragma(db, "locking_mode", "exclusive")
+        expect_eq(sql.pragma(db, "journal_mode", "wal"), "wal")
+        db.execute("INSERT INTO t VALUES ('unseen')")
+        done = primary.command("token", "app.db")
+        expect(done.returncode != 0, "a token that covers nothing new: %s, "
+               "before %s" % (done.stdout, before))
+        expect_eq(error_of(primary.token_by_file, "app.db"), "EIO")
+    until(lambda: primary.command("token", "app.db").returncode == 0,
+          "no token without the application either")
+    nodes.compare("app.db")
+    with sql.connect(nodes.replicas[0].path("app.db")) as db:
+        expect_eq(sql.one(db, "SELECT v FROM t"), "unseen")
+
+
 @test(seconds=60)
 def a_start_that_fails_lets_go_who_waits_by_open(stage):
     first = cluster.single(stage)
