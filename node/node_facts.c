@@ -178,6 +178,8 @@ static void copy_stream(void *context, const struct server_stream *from)
         .applied_txid = from->applied_txid,
         .lag_us = from->lag_ns / NS_PER_US,
         .behind_txids = from->behind_txids,
+        .copied_pages = from->copied_pages,
+        .copy_pages = from->copy_pages,
     };
 }
 

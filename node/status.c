@@ -287,13 +287,19 @@ int status_add_database(json_t *status, const struct status_database *database)
 
 static json_t *stream_json(const struct status_stream *stream)
 {
-    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o}", "database",
+    uint64_t percent = stream->copy_pages == 0
+                           ? STATUS_NONE
+                           : progress_percent(stream->copied_pages,
+                                              stream->copy_pages);
+
+    return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "database",
                      text_json(stream->database), "state", stream->state,
                      "received_txid", number_json(stream->received_txid),
                      "durable_txid", number_json(stream->durable_txid),
                      "applied_txid", number_json(stream->applied_txid),
                      "lag_us", number_json(stream->lag_us), "behind_txids",
-                     number_json(stream->behind_txids));
+                     number_json(stream->behind_txids), "copy_percent",
+                     number_json(percent));
 }
 
 static json_t *streams_json(const struct status_replica *replica)

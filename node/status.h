@@ -64,6 +64,7 @@ struct status_stream {
     txid_t applied_txid;
     uint64_t lag_us; /* commit to applied there, by this node's clock */
     uint64_t behind_txids;
+    uint32_t copied_pages, copy_pages; /* of a copy; 0 of 0: none */
 };
 
 /* One replica, as the primary sees it. */

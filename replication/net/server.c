@@ -392,6 +392,14 @@ void server_replicas(const struct server *server,
     }
 }
 
+/* How many pages of a copy are on their way or there. */
+static uint32_t copied_pages(const struct supply *supply, uint32_t pages)
+{
+    pgno_t next = supply->feed.copy_next;
+
+    return next == 0 || next > pages ? pages : next - 1;
+}
+
 /* In the words of docs/status.md; NULL: there is nothing to tell of. */
 static const char *stream_state(const struct supply *supply)
 {
@@ -429,9 +437,11 @@ void server_streams(const struct server *server,
         const struct guest *guest = LIST_ENTRY(link, struct guest, among);
         const struct supply *supply = guest_stream(guest, database);
         const char *state = supply == NULL ? NULL : stream_state(supply);
+        uint32_t pages;
 
         if (state == NULL || guest->link.closing)
             continue;
+        pages = strcmp(state, "copy") == 0 ? supply->view.size_pages : 0;
         visit(context, &(struct server_stream){
                            .node = guest->hello.node,
                            .state = state,
@@ -441,6 +451,8 @@ void server_streams(const struct server *server,
                            .applied_txid = supply->feed.acked.position.txid,
                            .lag_ns = lag_ns(&supply->lag, now),
                            .behind_txids = lag_txids(&supply->lag),
+                           .copied_pages = copied_pages(supply, pages),
+                           .copy_pages = pages,
                            .credit_bytes = supply->feed.credit,
                        });
     }

@@ -67,6 +67,7 @@ struct server_stream {
     const char *reason; /* of the last OPEN, body_reason_name() */
     txid_t received_txid, durable_txid, applied_txid;
     uint64_t lag_ns, behind_txids;
+    uint32_t copied_pages, copy_pages; /* "copy": sent, of how many; else 0 */
     int64_t credit_bytes;
 };
 

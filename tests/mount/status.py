@@ -149,9 +149,12 @@ def a_first_copy_says_how_far_it_is(stage):
     replica = cluster.Node(stage, "replica", cluster.free_ports(1)[0], port)
     stage.closers.append(replica.close)
     replica.start()
-    seen = []
+    seen, sent = [], []
 
     def look():
+        for one in replicas_of(primary).values():
+            sent.extend(stream["copy_percent"] for stream in one["databases"]
+                        if stream["state"] == "copy")
         one = replica.databases().get("app.db")
         if one is not None and one["copy"] is not None:
             expect(one["state"] != "copying" or
@@ -163,6 +166,12 @@ def a_first_copy_says_how_far_it_is(stage):
     until(look, lambda: "seen: %s" % seen, 40)
     replica.reach("app.db", primary.token("app.db"))
     expect_eq(seen, sorted(seen))
+    expect_eq(sent, sorted(sent))
+    expect(len(set(sent)) > 2 and sent[0] < 90, "sent: %s" % sent)
+    until(lambda: replicas_of(primary)["replica"]["databases"][0]["state"] ==
+          "live", "the copy is not over for the primary")
+    expect_eq(replicas_of(primary)["replica"]["databases"][0]["copy_percent"],
+              None)
     expect(len(set(seen)) > 2 and seen[0] < 50, "seen: %s" % seen)
     expect_eq(replica.databases()["app.db"]["copy"], None)
     text = replica.log_text()

@@ -196,11 +196,11 @@ TEST(whatever_is_not_green_has_a_sentence)
 TEST(on_the_primary_a_database_is_as_late_as_its_slowest_replica)
 {
     const struct status_stream near[] = {
-        {"a.db", "live", 9, 9, 9, 90, 0},
-        {"b.db", "live", 5, 5, 5, 100, 0},
+        {"a.db", "live", 9, 9, 9, 90, 0, 0, 0},
+        {"b.db", "live", 5, 5, 5, 100, 0, 0, 0},
     };
     const struct status_stream far[] = {
-        {"a.db", "log", 9, 7, 2, 3200000, 7},
+        {"a.db", "log", 9, 7, 2, 3200000, 7, 0, 0},
     };
     const struct status_replica replicas[] = {
         {"ams-1", "ams", "10.0.0.2:20202", true, true, 5000, 12000, near, 2},
@@ -326,7 +326,8 @@ TEST(a_replica_that_is_not_up_to_date_yet_is_not_ok)
     static const char *const healths[] = {"ok", "ok", "degraded", "degraded"};
 
     for (size_t i = 0; i < ARRAY_LENGTH(states); i++) {
-        const struct status_stream stream = {"a.db", states[i], 9, 9, 9, 0, 0};
+        const struct status_stream stream = {"a.db", states[i], 9, 9, 9,
+                                             0,      0,         0, 0};
         const struct status_replica replica = {
             "ams-1", "ams", "10.0.0.2:20202", true, true, 1, 1, &stream, 1};
         struct status_node node = a_primary();
