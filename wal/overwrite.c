@@ -8,6 +8,7 @@
  */
 #include "wal/overwrite.h"
 
+#include "wal/attach.h"
 #include "wal/notes.h"
 #include "wal/rollback.h"
 
@@ -83,4 +84,8 @@ void overwrite_end(struct database *database)
     pthread_mutex_lock(&database->lock);
     database->overwriting = false;
     pthread_mutex_unlock(&database->lock);
+    attach_close(database, false);
+    database->needs_reread = true;
+    database->attach_at_valid = false;
+    notes_state(database, DATABASE_CLOSED);
 }

@@ -21,7 +21,8 @@ void overwrite_closed(struct database *database, bool was_writable);
 /* Any thread. */
 bool overwrite_is_on(struct database *database);
 
-/* The file can be read again. Worker. */
+/* It is another file, or has another content, and can be read: what is mapped
+ * and open is of the old one. Worker. */
 void overwrite_end(struct database *database);
 
 #endif

@@ -446,7 +446,8 @@ static void parked_fsync_main(struct database *database, struct parked *parked)
 {
     int rc = attach_main(database);
 
-    if (rc == 0)
+    /* Attached since: it is a checkpoint's, and older than what is captured. */
+    if (rc == 0 && !is_attached(database))
         rc = rollback_prepare(database);
     if (rc < 0)
         notes_fails(database);
@@ -513,16 +514,6 @@ static void note_tried(struct database *database, int rc)
     worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
 }
 
-/* Another file, or another content. What is mapped and open is of the old. */
-static void note_replaced(struct database *database)
-{
-    attach_close(database, false);
-    database->needs_reread = true;
-    database->attach_at_valid = false;
-    overwrite_end(database);
-    notes_state(database, DATABASE_CLOSED);
-}
-
 /* Before it has its files nothing is captured: all of it is read then. */
 static bool needs_files(enum note_kind kind)
 {
@@ -572,7 +563,7 @@ void primary_note(struct database *database, struct note *note)
         rollback_cut(database, note);
         break;
     case NOTE_REPLACED:
-        note_replaced(database);
+        overwrite_end(database);
         break;
     case NOTE_HISTORY:
     case NOTE_OFFER:
