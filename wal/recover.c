@@ -401,6 +401,28 @@ static void log_settle(struct database *database, const struct log_found *found)
         notes_fails(database); /* told as not durable */
 }
 
+/* Power failed after a name was taken by a new database and before the old
+ * one was a tombstone: whichever is read first goes on, with what is there. */
+static int recover_second(struct database *database, struct meta *meta)
+{
+    struct catalog *catalog = database->catalog;
+    struct database *first = catalog_find(catalog, database->name);
+    int rc = 0;
+
+    meta_free(&database->meta);
+    database->meta = *meta;
+    *meta = (struct meta){0};
+    if (catalog->config.role == DATABASE_PRIMARY)
+        first->needs_reread = true;
+    else
+        rc = replica_forget(first);
+    database_unref(first);
+    if (rc == 0)
+        rc = remains_retire(database, "two had the name; this one is given "
+                                      "up, its log is kept in lost/");
+    return rc;
+}
+
 static int recover_loaded(struct database *database, struct meta *meta)
 {
     struct catalog *catalog = database->catalog;
@@ -420,6 +442,13 @@ static int recover_loaded(struct database *database, struct meta *meta)
     if (rc == 0)
         rc = log_open(&database->log, catalog->config.data_fd, path,
                       &database->lineage, &found);
+    /* One that cannot be read must not keep the others from being served. */
+    if (rc == -EBADMSG && catalog->config.role == DATABASE_REPLICA)
+        return replica_forget(database);
+    if (rc == -EBADMSG)
+        return remains_retire(database,
+                              "its log is damaged, and kept in lost/; the file "
+                              "is a new database from when it is opened");
     if (rc == 0)
         log_settle(database, &found);
     if (rc == 0 && recover_has_orphans(database)) {
@@ -461,6 +490,8 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     rc = meta_load(&meta, catalog->config.data_fd, path);
     if (rc == -ENOENT)
         return 0; /* made, and the power failed before it had a name */
+    if (rc == -EBADMSG)
+        return remains_put_aside(catalog, path);
     if (rc < 0)
         return rc;
     if (meta.flags & META_DROPPED) {
@@ -484,11 +515,12 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     if (database == NULL)
         return site_fail(SITE_RECOVER_OPEN, lineage_text, ENOMEM);
     rc = catalog_add(catalog, database);
-    if (rc == 0) {
-        thread_register(THREAD_WORKER, "recover");
+    thread_register(THREAD_WORKER, "recover");
+    if (rc == 0)
         rc = recover_loaded(database, &meta);
-        thread_register(role, "tidemark");
-    }
+    else if (rc == -EEXIST)
+        rc = recover_second(database, &meta);
+    thread_register(role, "tidemark");
     meta_free(&meta);
     database_unref(database);
     return rc;

@@ -11,7 +11,9 @@
 #include "wal/notes.h"
 
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -112,4 +114,46 @@ void remains_bury(struct database *database)
     notes_state(database, DATABASE_DROPPED);
     notes_event(database, DATABASE_EVENT_DROPPED, NULL);
     catalog_remove(database);
+}
+
+int remains_retire(struct database *database, const char *why)
+{
+    int dirfd = database->catalog->config.data_fd, rc;
+    char path[96], kept[96];
+
+    ASSERT_ON_WORKER();
+    log_close(database->log);
+    database->log = NULL;
+    snprintf(path, sizeof path, "%s/log", database->directory);
+    snprintf(kept, sizeof kept, "lost/%s-%llx.log", database->directory + 3,
+             (unsigned long long)clock_wall_ns());
+    rc = os_rename(dirfd, path, kept, SITE_RECOVER_REMOVE);
+    if (rc < 0 && rc != -ENOENT)
+        return rc;
+    database->meta.flags |= META_DROPPED;
+    rc = notes_save_meta(database);
+    if (rc < 0)
+        return rc;
+    remains_let_go(database);
+    catalog_bury(database->catalog, &database->lineage);
+    database->view.state = DATABASE_DROPPED;
+    notes_event(database, DATABASE_EVENT_FAILED, why);
+    catalog_remove(database);
+    return 0;
+}
+
+int remains_put_aside(struct catalog *catalog, const char *directory)
+{
+    char kept[128];
+
+    snprintf(kept, sizeof kept, "lost/%s-%llx", directory + strlen("db/"),
+             (unsigned long long)clock_wall_ns());
+    if (catalog->config.on_event != NULL)
+        catalog->config.on_event(catalog->config.context, DATABASE_EVENT_FAILED,
+                                 directory,
+                                 "its meta file is damaged; it is kept in "
+                                 "lost/, the file is a new database from when "
+                                 "it is opened");
+    return os_rename(catalog->config.data_fd, directory, kept,
+                     SITE_RECOVER_REMOVE);
 }

@@ -16,6 +16,17 @@ void remains_remove_files(int data_fd, const char *directory);
  * the database leaves the catalog. Worker only. */
 void remains_bury(struct database *database);
 
+/*
+ * At start: nothing can go on from this lineage. Its log is kept in lost/, it
+ * becomes a tombstone and leaves the catalog; `why` is told. The database file
+ * stays where it is.
+ */
+int remains_retire(struct database *database, const char *why);
+
+/* At start: the meta file cannot be read, nobody knows whose directory it is.
+ * It is kept in lost/. */
+int remains_put_aside(struct catalog *catalog, const char *directory);
+
 /* After the tombstone was saved: the files go, and what is in memory and of
  * use to nobody. A replica's log stays open as long as the object: others may
  * be in it. Worker only. */

@@ -327,3 +327,74 @@ def a_database_without_applications_is_let_go(stage):
         expect(not os.path.exists(node.path("app.db" + suffix)),
                suffix + " is left")
     add(node.path("app.db"))
+
+
+def damage(node):
+    """The segments of each log have changed their names."""
+    for folder, _, names in os.walk(os.path.join(node.data, "db")):
+        if os.path.basename(folder) == "log":
+            for name in names:
+                base, dot, ending = name.partition(".")
+                os.rename(os.path.join(folder, name), os.path.join(
+                    folder, base[:-1] + ("7" if base[-1] != "7" else "8") +
+                    dot + ending))
+
+
+def damage_meta(node):
+    for folder, _, names in os.walk(os.path.join(node.data, "db")):
+        if "meta" in names:
+            with open(os.path.join(folder, "meta"), "r+b") as file:
+                file.seek(50)
+                file.write(b"damage")
+
+
+@test(seconds=60)
+def one_damaged_log_keeps_no_node_from_starting(stage):
+    nodes = cluster.pair(stage)
+    make(nodes.primary.path("a.db"))
+    nodes.compare("a.db")
+    for node, how in ((node, how) for how in (damage, damage_meta)
+                      for node in (nodes.replicas[0], nodes.primary)):
+        node.stop()
+        how(node)
+        node.start()
+        make(nodes.primary.path("%s-%s.db" % (node.name, how.__name__)))
+        add(nodes.primary.path("a.db"))  # opened, it is found again
+        for name in os.listdir(nodes.primary.file()):
+            if name.endswith(".db"):
+                facts(nodes.primary.path(name))
+        until(lambda: all(
+            node.databases().get(name, {}).get("lineage") == one["lineage"]
+            for node in nodes.replicas
+            for name, one in nodes.primary.databases().items()), "lineages")
+        nodes.compare_all()
+    nodes.primary.restart()
+    nodes.compare_all()
+
+
+@test(seconds=60)
+def two_that_claim_one_name_keep_no_node_from_starting(stage):
+    """As a power cut leaves it between a deletion and its tombstone."""
+    nodes = cluster.pair(stage)
+    for node in nodes.nodes:
+        make(nodes.primary.path("a.db"))
+        nodes.compare("a.db")
+        node.stop()
+        before = os.path.join(node.data, "db")
+        shutil.copytree(before, stage.path("kept-" + node.name))
+        node.start()
+        os.unlink(nodes.primary.path("a.db"))
+        make(nodes.primary.path("a.db"), rows=70)
+        nodes.compare("a.db")
+        node.stop()
+        for one in os.listdir(stage.path("kept-" + node.name)):
+            shutil.rmtree(os.path.join(before, one))
+        shutil.copytree(stage.path("kept-" + node.name), before,
+                        dirs_exist_ok=True)
+        node.start()
+        until(lambda: len({one.databases().get("a.db", {}).get("lineage")
+                           for one in nodes.nodes}) == 1, "two lineages")
+        add(nodes.primary.path("a.db"))
+        expect_eq(nodes.compare("a.db")["table t"][0], 71)
+        nodes.compare_all()
+        os.unlink(nodes.primary.path("a.db"))
