@@ -4,7 +4,9 @@
  *
  * A stream we do not want, or whose database was replaced meanwhile, keeps
  * its number with no channel behind it: what still arrives on it is thrown
- * away. A number never heard of in an OPEN ends the connection.
+ * away. So does one whose first OPEN cannot be read, or has a name that we
+ * would not give to a file: one odd database stops none of the others. A
+ * number never heard of in an OPEN ends the connection.
  */
 #include "replication/net/following.h"
 
@@ -224,11 +226,29 @@ static int open_stream(struct following *following, uint32_t stream,
     return 0;
 }
 
+/* A stream that we take no part in, unless we do already. */
+static int open_unreadable(struct following *following, uint32_t stream)
+{
+    int rc = streams_reach(following, stream);
+
+    if (rc < 0)
+        return rc;
+    if (following->streams[stream - 1] != NULL)
+        return -EBADMSG;
+    log_error("replication.unreadable",
+              "stream=%u peer=%s text=\"a database of the primary is not "
+              "followed: its OPEN cannot be read, or names no file\"",
+              stream, following->link->peer);
+    return 0;
+}
+
 static int hear_open(struct following *following, const struct message *message)
 {
     struct body_open open;
     int rc = body_open_decode(message->body, &open);
 
+    if (rc == -EBADMSG)
+        return open_unreadable(following, message->stream);
     if (rc < 0)
         return rc;
     rc = open_stream(following, message->stream, &open);

@@ -207,3 +207,64 @@ TEST(a_primary_that_does_not_get_to_its_welcome_is_given_up_in_time)
     close(listener);
     the_cluster_ends();
 }
+
+/* ---- a primary of other ideas -------------------------------------------- */
+
+static void peer_welcomes(void)
+{
+    struct body_welcome welcome = {.version = MESSAGE_VERSION_MAX,
+                                   .epoch = epoch_raise(0, 1),
+                                   .node = "p",
+                                   .region = "here",
+                                   .advertise = "p"};
+    struct blob *blob;
+
+    EXPECT_OK(body_welcome_encode(&welcome, &blob));
+    peer_says(blob);
+}
+
+static void peer_opens(uint32_t stream, const char *name)
+{
+    struct body_open open = {.mode = BODY_RESUME,
+                             .serial = 1,
+                             .lineage = {{(uint8_t)stream}},
+                             .mode_bits = 0644};
+    struct blob *blob;
+
+    snprintf(open.name, sizeof open.name, "%s", name);
+    EXPECT_OK(history_begin(&open.history, epoch_raise(0, 1), 1));
+    EXPECT_OK(body_open_encode(stream, &open, &blob));
+    history_free(&open.history);
+    peer_says(blob);
+}
+
+static bool replica_has(const char *name)
+{
+    struct database *database = catalog_find(&replica, name);
+
+    database_unref(database);
+    return database != NULL;
+}
+
+TEST(a_database_whose_name_a_replica_does_not_take_costs_only_itself)
+{
+    struct client_facts facts;
+    int listener;
+
+    a_cluster();
+    listener = listener_opens(1);
+    client_starts();
+    UNTIL((peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0);
+    peer_welcomes();
+    peer_opens(1, "a\tb.db");
+    peer_opens(2, "../c.db");
+    peer_opens(3, "good.db");
+    UNTIL(replica_has("good.db"));
+    EXPECT_FALSE(replica_has("a\tb.db"));
+    EXPECT_FALSE(replica_has("../c.db"));
+    client_facts(client, &facts);
+    EXPECT_STR(facts.state, "following");
+    peer_leaves();
+    close(listener);
+    the_cluster_ends();
+}
