@@ -4,6 +4,7 @@ import os
 
 import cluster
 import sql
+import workers
 from runner import expect_eq, test, until
 
 NAME = "app.db"
@@ -36,6 +37,12 @@ def beside_workers(nodes):
 def apart(nodes, every):
     os.sched_setaffinity(0, every)
     nodes.primary.starve_workers(False)
+
+
+def spin(control):
+    """Somebody who never sleeps: an idle moment is all that workers get."""
+    while control.running():
+        pass
 
 
 def follows(nodes, want):
@@ -77,7 +84,10 @@ def what_is_cut_off_the_file_explains_no_commit(stage):
                      synchronous="off") as db:
         for n in range(5):
             every = beside_workers(nodes)
+            rival = workers.Worker(spin)
+            until(rival.control.count, "it does not spin")
             db.execute("DELETE FROM t WHERE id % 5 = ?", (n,))
+            workers.stop([rival])
             apart(nodes, every)
             follows(nodes, sql.table_digest(db, "t"))
     nodes.compare(NAME)
