@@ -163,6 +163,7 @@ static int engine_open(struct node *node)
         .role = node->is_primary ? DATABASE_PRIMARY : DATABASE_REPLICA,
         .writes_readonly = config_writes_readonly(config),
         .log_retain_bytes = config->log.retain_bytes,
+        .log_max_age_ns = config->log.max_age_ms * NS_PER_MS,
         .context = node,
         .on_wake = on_wake,
         .on_changed = on_changed,

@@ -13,6 +13,7 @@
 #include "wal/apply.h"
 #include "wal/notes.h"
 #include "wal/replica.h"
+#include "wal/retention.h"
 #include "wal/worker.h"
 
 #define WAL_LIMIT_BYTES (16u << 20) /* checkpoint when the WAL is that large */
@@ -43,13 +44,12 @@ void backfill_if_due(struct database *database)
 
 static void base_advance(struct database *database)
 {
-    struct catalog_config *config = &database->catalog->config;
-
     database->meta.base_txid = database->apply.checkpoint_txid;
     if (!(database->meta.flags & META_COPIED))
         database->base_saved_bytes = 0; /* a copy is complete only now */
     else if (log_bytes(database->log) - database->base_saved_bytes <
-             BASE_SAVE_BYTES)
+                 BASE_SAVE_BYTES &&
+             !retention_is_due(database))
         return;
     replica_save_hashes(database, &database->view.position,
                         database->view.page_bytes);
@@ -58,8 +58,7 @@ static void base_advance(struct database *database)
         notes_fails(database);
         return;
     }
-    (void)log_trim(database->log, config->log_retain_bytes,
-                   database->meta.base_txid);
+    retention_apply(database, retention_base(database));
     database->base_saved_bytes = log_bytes(database->log);
 }
 

@@ -56,6 +56,7 @@ struct catalog_config {
     bool writes_readonly; /* replica: refuse -wal read-write (readonly) */
     unsigned workers;     /* threads; 0: one per core, at most 4 */
     uint64_t log_retain_bytes;
+    uint64_t log_max_age_ns; /* 0: age does not count */
     void *context;
     /* Any worker or FUSE thread: call catalog_dispatch() on the loop soon.
      * Must coalesce and not block (uv_async_send). */

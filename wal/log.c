@@ -465,18 +465,21 @@ static void oldest_forget(struct log *log)
     os_free(&oldest);
 }
 
-uint64_t log_trim(struct log *log, uint64_t keep_bytes, txid_t before)
+uint64_t log_trim(struct log *log, uint64_t keep_bytes, uint64_t keep_since_ns,
+                  txid_t before)
 {
     struct shelf *shelf = &log->shelf;
     char name[SEGMENT_NAME_BYTES];
     uint64_t bytes;
     int rc;
 
-    if (shelf_bytes(shelf) <= keep_bytes || !is_trimmable(log, before) ||
-        !syncer_is_settled(&log->syncer))
+    if (!is_trimmable(log, before) || !syncer_is_settled(&log->syncer))
         return 0;
     bytes = shelf->segments[0]->end;
     segment_name(&shelf->segments[0]->header, name);
+    if (shelf_bytes(shelf) <= keep_bytes &&
+        segment_written_ns(shelf->dir.fd, name) >= keep_since_ns)
+        return 0;
     rc = os_unlink(shelf->dir.fd, name, SITE_LOG_TRIM);
     if (rc < 0 && rc != -ENOENT)
         return 0;

@@ -136,13 +136,15 @@ int log_skip(struct log *log, struct log_cursor *cursor,
              struct record_header *ret_header);
 
 /*
- * Deletes the oldest segment while the log is larger than keep_bytes and all
- * its records end before `before`; the newest is never deleted. One segment
- * between two log_sync(), so that a power cut cannot bring back a segment
- * from between deleted ones. Returns bytes freed; a failure frees 0 and is
- * tried again by the next call.
+ * Deletes the oldest segment when the log is larger than keep_bytes, or when
+ * nothing was written to it since keep_since_ns (wall clock, as the file says;
+ * 0: age does not count), and all its records end before `before`; the newest
+ * is never deleted. One segment between two log_sync(), so that a power cut
+ * cannot bring back a segment from between deleted ones. Returns bytes freed;
+ * a failure frees 0 and is tried again by the next call.
  */
-uint64_t log_trim(struct log *log, uint64_t keep_bytes, txid_t before);
+uint64_t log_trim(struct log *log, uint64_t keep_bytes, uint64_t keep_since_ns,
+                  txid_t before);
 
 /*
  * Cuts off everything after the record that moved the position to txid, and

@@ -23,6 +23,7 @@
 #include "wal/recover_wal.h"
 #include "wal/remains.h"
 #include "wal/reread.h"
+#include "wal/retention.h"
 #include "wal/rollback.h"
 #include "wal/worker.h"
 
@@ -36,7 +37,6 @@
 #define GATE_NS (1 * NS_PER_S)         /* a gated FSYNC waits at most */
 #define OPEN_NS (10 * NS_PER_S)        /* a parked OPEN waits at most */
 #define RETRY_SOON_NS (50 * NS_PER_US) /* a header just being written */
-#define HASHES_SAVE_BYTES (64u << 20)  /* of log, between two side files */
 
 static bool is_attached(const struct database *database)
 {
@@ -199,31 +199,6 @@ int primary_settle(struct database *database)
     return rollback_is_pending(database) ? -EAGAIN : 0;
 }
 
-/* The side file follows the log at a distance, so that recovery is short. */
-static void hashes_save_if_due(struct database *database, bool now)
-{
-    struct catalog_config *config = &database->catalog->config;
-    uint64_t bytes = log_bytes(database->log);
-    char path[96];
-    txid_t txid = database->view.position.txid;
-
-    if (txid == database->hashes_saved_txid || database->log == NULL ||
-        (!now && bytes - database->hashes_saved_bytes < HASHES_SAVE_BYTES))
-        return;
-    snprintf(path, sizeof path, "%s/hashes", database->directory);
-    if (log_sync(database->log) < 0 ||
-        hashes_save(&database->hashes, config->data_fd, path,
-                    &database->lineage, database->view.page_bytes,
-                    &database->view.position) < 0) {
-        notes_fails(database);
-        return;
-    }
-    database->hashes_saved_txid = txid;
-    (void)log_trim(database->log, config->log_retain_bytes,
-                   notes_pinned(database, txid));
-    database->hashes_saved_bytes = log_bytes(database->log);
-}
-
 void primary_detach(struct database *database)
 {
     bool attached = database->anchor.connection != NULL, complete = true;
@@ -235,7 +210,7 @@ void primary_detach(struct database *database)
         database->attach_at = database->capture.seen;
         database->attach_at_valid = complete && database->capture.valid;
     }
-    hashes_save_if_due(database, true);
+    retention_step(database, true);
     notes_state(database, DATABASE_ATTACHING); /* opens wait for us */
     attach_unwatch(database);
     attach_close(database, complete);
@@ -297,7 +272,7 @@ static void attached_step(struct database *database, bool modified, bool synced)
         rc = pass(database);
     if (rc >= 0 && pace_look(database, again || modified, synced))
         (void)pass(database);
-    hashes_save_if_due(database, false);
+    retention_step(database, false);
 }
 
 static void rollback_step(struct database *database, bool modified)
@@ -324,7 +299,7 @@ static void rollback_step(struct database *database, bool modified)
     if (modified || unwatched)
         rollback_check(database);
     (void)reread_if_due(database);
-    hashes_save_if_due(database, false);
+    retention_step(database, false);
 }
 
 /* Orphans wrote whatever they wrote: when they are gone, read it all. */

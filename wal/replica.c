@@ -25,6 +25,7 @@
 #include "wal/offer.h"
 #include "wal/primary.h"
 #include "wal/remains.h"
+#include "wal/retention.h"
 #include "wal/worker.h"
 
 #include <errno.h>
@@ -120,6 +121,8 @@ static void base_here(struct database *database)
     database->meta.flags |= META_COPIED;
     if (notes_save_meta(database) < 0)
         notes_fails(database);
+    else
+        retention_apply(database, retention_base(database));
 }
 
 void replica_detach(struct database *database)

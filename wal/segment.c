@@ -11,10 +11,13 @@
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/clock.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 #include <xxhash.h>
 
 #define HASH_OFFSET (SEGMENT_HEADER_BYTES - 8)
@@ -85,6 +88,19 @@ bool segment_name_parse(const char *name, txid_t *ret_first_txid,
     *ret_first_txid = header.first_txid;
     *ret_sequence = header.sequence;
     return true;
+}
+
+uint64_t segment_written_ns(int dirfd, const char *name)
+{
+    struct stat status;
+    uint64_t ns;
+
+    if (fstatat(dirfd, name, &status, AT_SYMLINK_NOFOLLOW) != 0 ||
+        status.st_mtim.tv_sec < 0)
+        return UINT64_MAX;
+    ns = (uint64_t)status.st_mtim.tv_sec * NS_PER_S +
+         (uint64_t)status.st_mtim.tv_nsec;
+    return ns > 0 ? ns : 1;
 }
 
 uint64_t segment_cap(uint32_t sequence)

@@ -64,6 +64,10 @@ void segment_name(const struct segment_header *header,
 bool segment_name_parse(const char *name, txid_t *ret_first_txid,
                         uint32_t *ret_sequence);
 
+/* When the file of that name was last written to, ns since 1970, never 0;
+ * UINT64_MAX, as if it were to come, when it does not say. */
+uint64_t segment_written_ns(int dirfd, const char *name);
+
 /* Bytes from which on a segment of that sequence is full. */
 uint64_t segment_cap(uint32_t sequence);
 

@@ -260,7 +260,7 @@ static void step(struct story *story)
         sync_now(story);
         break;
     case 4:
-        (void)log_trim(story->logs.log, 500000,
+        (void)log_trim(story->logs.log, 500000, 0,
                        log_durable_txid(story->logs.log));
         break;
     case 5:

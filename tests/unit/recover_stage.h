@@ -134,7 +134,7 @@ static void the_end(void)
 /* ---- capture, by hand ---------------------------------------------------- */
 
 /* Reads what SQLite appended to the WAL. */
-static void frames_read(void)
+__attribute__((unused)) static void frames_read(void)
 {
     struct frame_wal_header header;
     struct frame_chain chain;
@@ -169,7 +169,7 @@ static void frames_read(void)
 }
 
 /* The k-th commit frame behind frame `from`. */
-static uint32_t commit_frame(uint32_t from, unsigned k)
+__attribute__((unused)) static uint32_t commit_frame(uint32_t from, unsigned k)
 {
     while (k > 0 && from < frames_count)
         k -= frames[++from].commit_pages != 0;
@@ -190,8 +190,8 @@ static int frame_fetch(void *context, pgno_t pgno, uint8_t *buffer,
 }
 
 /* Frames from .. to, as `commits` transactions in one record. */
-static void captures(uint32_t from, uint32_t to, uint64_t commits,
-                     uint32_t flags)
+__attribute__((unused)) static void captures(uint32_t from, uint32_t to,
+                                             uint64_t commits, uint32_t flags)
 {
     struct emit_plan plan = {.flags = flags,
                              .commits = commits,
@@ -217,7 +217,7 @@ static void captures(uint32_t from, uint32_t to, uint64_t commits,
 /* ---- what is there ------------------------------------------------------- */
 
 /* Of the content as SQLite makes it of the files: the judge. */
-static uint64_t sum_of_files(void)
+__attribute__((unused)) static uint64_t sum_of_files(void)
 {
     sqlite3 *connection = stock_open(stage_path(""), 0);
     uint32_t page_bytes = (uint32_t)stock_number(connection,
@@ -235,7 +235,7 @@ static uint64_t sum_of_files(void)
 }
 
 /* The newest record names this frame of the WAL, or none. */
-static void stands_at(uint32_t frame)
+__attribute__((unused)) static void stands_at(uint32_t frame)
 {
     const struct record_header *newest = log_newest(database->log);
     static const uint8_t none[FRAME_SALT_BYTES];

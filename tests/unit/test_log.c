@@ -2,6 +2,7 @@
 /* tests/unit/test_log.c - a log while it is open: append, read, shorten. */
 #include "wal/log.h"
 
+#include "base/clock.h"
 #include "tests/harness.h"
 #include "tests/support/logs.h"
 #include "wal/segment.h"
@@ -9,6 +10,7 @@
 #include <stdatomic.h>
 
 #include <pthread.h>
+#include <sys/stat.h>
 
 static struct logs a_log(void)
 {
@@ -55,7 +57,7 @@ TEST(a_new_log_is_empty)
     EXPECT_EQ(log_seek(logs.log, 1, &cursor), -ENOENT);
     EXPECT_OK(log_sync(logs.log));
     EXPECT_OK(log_cut(logs.log, 0));
-    EXPECT_EQ(log_trim(logs.log, 0, 100), 0);
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 100), 0);
     logs_remove(&logs);
 }
 
@@ -388,7 +390,7 @@ TEST(others_may_sync_while_the_worker_appends_reads_and_shortens)
         EXPECT_OK(logs_read(&logs, &cursor, &read));
         EXPECT_EQ(read, txid - 1);
         if (txid % 100 == 0)
-            log_trim(logs.log, 1u << 20, txid - 200);
+            log_trim(logs.log, 1u << 20, 0, txid - 200);
     }
     EXPECT_OK(logs_append_part(&logs, 1501, 1, 2, 1));
     EXPECT_OK(log_cut(logs.log, 1490));
@@ -412,19 +414,19 @@ TEST(trimming_takes_old_segments_one_per_sync)
     uint64_t bytes = log_bytes(logs.log);
     txid_t txid;
 
-    EXPECT_EQ(log_trim(logs.log, 0, 100), 0); /* not durable yet */
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 100), 0); /* not durable yet */
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_EQ(log_trim(logs.log, bytes, 100), 0);
-    EXPECT_EQ(log_trim(logs.log, 0, 15), 0);
-    EXPECT_EQ(log_trim(logs.log, 0, 16), 64 + 15 * LOGS_RECORD_BYTES(1));
+    EXPECT_EQ(log_trim(logs.log, bytes, 0, 100), 0);
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 15), 0);
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 16), 64 + 15 * LOGS_RECORD_BYTES(1));
     EXPECT_EQ(log_first_txid(logs.log), 16);
-    EXPECT_EQ(log_trim(logs.log, 0, 100), 0);
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 100), 0);
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_GT(log_trim(logs.log, 0, 200), 0);
+    EXPECT_GT(log_trim(logs.log, 0, 0, 200), 0);
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_GT(log_trim(logs.log, 0, 1000), 0);
+    EXPECT_GT(log_trim(logs.log, 0, 0, 1000), 0);
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_EQ(log_trim(logs.log, 0, 1000), 0); /* the newest stays */
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 1000), 0); /* the newest stays */
     EXPECT_EQ(log_first_txid(logs.log), 106);
     EXPECT_EQ(log_seek(logs.log, 105, &cursor), -ENOENT);
     EXPECT_EQ(logs_read(&logs, &cursor, &txid), -ESTALE);
@@ -432,6 +434,40 @@ TEST(trimming_takes_old_segments_one_per_sync)
     EXPECT_OK(logs_open(&logs));
     EXPECT_EQ(logs.found.first_txid, 106);
     EXPECT_EQ(logs_count(&logs), 95);
+    logs_remove(&logs);
+}
+
+/* As if nothing had been written to it for a while. */
+static void ages(struct logs *logs, size_t k, uint64_t seconds)
+{
+    struct timespec times[2];
+
+    clock_gettime(CLOCK_REALTIME, &times[1]);
+    times[1].tv_sec -= (time_t)seconds;
+    times[0] = times[1];
+    EXPECT_OK(utimensat(logs->log_fd, logs_file(logs, ".seg", k), times, 0));
+}
+
+TEST(trimming_takes_segments_that_are_too_old_however_few_they_are)
+{
+    struct logs logs = a_log_of(200); /* segments from 1, 16, 46, 106 */
+    uint64_t bytes = log_bytes(logs.log), now = clock_wall_ns();
+
+    EXPECT_OK(log_sync(logs.log));
+    for (size_t k = 0; k < 4; k++)
+        ages(&logs, k, 4000 - 1000 * k);
+    EXPECT_EQ(log_trim(logs.log, bytes, 0, 1000), 0); /* age does not count */
+    EXPECT_EQ(log_trim(logs.log, bytes, now - 4500 * NS_PER_S, 1000), 0);
+    EXPECT_EQ(log_trim(logs.log, bytes, now - 2500 * NS_PER_S, 15), 0);
+    EXPECT_GT(log_trim(logs.log, bytes, now - 2500 * NS_PER_S, 1000), 0);
+    EXPECT_OK(log_sync(logs.log));
+    EXPECT_GT(log_trim(logs.log, bytes, now - 2500 * NS_PER_S, 1000), 0);
+    EXPECT_OK(logs_open(&logs)); /* the files say so, after a restart as well */
+    EXPECT_OK(log_sync(logs.log));
+    EXPECT_EQ(log_first_txid(logs.log), 46);
+    EXPECT_GT(log_trim(logs.log, bytes, now, 1000), 0);
+    EXPECT_OK(log_sync(logs.log));
+    EXPECT_EQ(log_trim(logs.log, bytes, now, 1000), 0); /* the newest stays */
     logs_remove(&logs);
 }
 
@@ -444,18 +480,18 @@ TEST(a_record_in_parts_is_trimmed_as_a_whole)
     for (txid_t txid = 17; txid <= 300; txid++)
         EXPECT_OK(logs_append(&logs, txid, 0, 1));
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_GT(log_trim(logs.log, 0, 17), 0);
+    EXPECT_GT(log_trim(logs.log, 0, 0, 17), 0);
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_EQ(log_trim(logs.log, 0, 17), 0);
+    EXPECT_EQ(log_trim(logs.log, 0, 0, 17), 0);
     EXPECT_EQ(log_first_txid(logs.log), 16);
     /* Half trimmed: what is left of it is not there for a reader. */
-    EXPECT_GT(log_trim(logs.log, 0, 299), 0);
+    EXPECT_GT(log_trim(logs.log, 0, 0, 299), 0);
     EXPECT_GT(log_first_txid(logs.log), 17);
     EXPECT_OK(logs_open(&logs));
     EXPECT_GT(logs.found.first_txid, 17);
     EXPECT_EQ(logs_count(&logs), (int)(300 - logs.found.first_txid + 1));
     EXPECT_OK(log_sync(logs.log));
-    EXPECT_GT(log_trim(logs.log, 0, 299), 0);
+    EXPECT_GT(log_trim(logs.log, 0, 0, 299), 0);
     logs_remove(&logs);
 }
 

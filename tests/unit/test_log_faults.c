@@ -113,7 +113,7 @@ static void a_day_of_a_log(void)
     TRIED(cut_or_reopen(&logs, 60));
     TRIED(append_or_leave_as_it_was(&logs, 61));
     TRIED(log_sync(logs.log));
-    (void)log_trim(logs.log, 0, 30);
+    (void)log_trim(logs.log, 0, 0, 30);
     TRIED(logs_open(&logs));
     EXPECT_EQ(logs.found.cut_bytes, 0);
     EXPECT_EQ(log_last_txid(logs.log), 61);

@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tests/unit/test_retention.c - how much of its log a database keeps. */
+#include "tests/unit/recover_stage.h"
+
+#include "wal/retention.h"
+
+#include <dirent.h>
+#include <sys/stat.h>
+
+#define PAGES 16u /* of noise in a record: 64 KiB that LZ4 cannot help */
+
+static struct rng rng;
+
+static int noise_fetch(void *context, pgno_t pgno, uint8_t *buffer,
+                       const uint8_t **ret_image)
+{
+    (void)context;
+    (void)pgno;
+    rng_bytes(&rng, buffer, 4096);
+    *ret_image = buffer;
+    return 0;
+}
+
+static void commits(unsigned records)
+{
+    for (unsigned i = 0; i < records; i++) {
+        pgno_t pgnos[PAGES];
+        struct emit_plan plan = {
+            .commits = 1, .page_bytes = 4096, .size_pages = PAGES};
+        struct emit_source source = {
+            .count = PAGES, .pgnos = pgnos, .fetch = noise_fetch};
+        bool emitted;
+
+        for (pgno_t pgno = 1; pgno <= PAGES; pgno++)
+            pgnos[pgno - 1] = pgno;
+        EXPECT_OK(emit(database, &plan, &source, &emitted));
+    }
+    looks();
+}
+
+/* A log of some segments: 64, 128, 256, 512 KiB, as records of 64 fit. */
+static void a_primary_with_a_log(void)
+{
+    rng = test_rng();
+    a_primary("");
+    commits(15);
+    catalog->config.log_retain_bytes = UINT64_MAX;
+    EXPECT_EQ(view.first_log_txid, 1);
+}
+
+/* All segments look as if nothing had been written to them for so long. */
+static void time_passes(uint64_t seconds)
+{
+    struct timespec times[2];
+    char path[200];
+    DIR *dir;
+    struct dirent *entry;
+
+    clock_gettime(CLOCK_REALTIME, &times[1]);
+    times[1].tv_sec -= (time_t)seconds;
+    times[0] = times[1];
+    snprintf(path, sizeof path, "%s/%s/log", stage_folder, database->directory);
+    dir = opendir(path);
+    EXPECT_TRUE(dir != NULL);
+    while ((entry = readdir(dir)) != NULL)
+        if (entry->d_name[0] != '.')
+            EXPECT_OK(utimensat(dirfd(dir), entry->d_name, times, 0));
+    closedir(dir);
+}
+
+TEST(a_log_larger_than_it_may_be_is_trimmed_to_that_in_one_go)
+{
+    a_primary_with_a_log();
+    catalog->config.log_retain_bytes = 1;
+    retention_step(database, false); /* not 64 MiB yet: nothing is done */
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    retention_step(database, true);
+    looks();
+    EXPECT_GT(log_first_txid(database->log), 7);
+    EXPECT_EQ(view.first_log_txid, log_first_txid(database->log));
+    EXPECT_EQ(view.log_bytes, log_bytes(database->log));
+    the_end();
+}
+
+TEST(a_log_older_than_it_may_be_is_trimmed_when_it_is_looked_at)
+{
+    struct position before;
+
+    a_primary_with_a_log();
+    before = view.position;
+    time_passes(1000);
+    catalog->config.log_max_age_ns = 900 * NS_PER_S;
+    retention_step(database, false); /* not at every step */
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    database->retention_due_ns = 1;
+    retention_step(database, false);
+    EXPECT_GT(log_first_txid(database->log), 7);
+    EXPECT_EQ(database->hashes_saved_txid, 15);
+    EXPECT_FALSE(retention_is_due(database));
+    application_ends();
+    dies();
+    EXPECT_OK(starts_as(DATABASE_PRIMARY)); /* and nothing was needed of it */
+    EXPECT_TRUE(position_is_equal(&view.position, &before));
+    the_end();
+}
+
+TEST(a_young_log_stays_and_without_an_age_an_old_one_does)
+{
+    a_primary_with_a_log();
+    time_passes(1000);
+    catalog->config.log_max_age_ns = 1100 * NS_PER_S;
+    database->retention_due_ns = 1;
+    retention_step(database, true);
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    catalog->config.log_max_age_ns = 0;
+    database->retention_due_ns = 1;
+    commits(1);
+    retention_step(database, true);
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    the_end();
+}
+
+TEST(what_a_copy_under_way_needs_is_kept_whatever_its_age)
+{
+    a_primary_with_a_log();
+    time_passes(1000);
+    catalog->config.log_max_age_ns = 900 * NS_PER_S;
+    database_pin(database, &rng, 3);
+    retention_apply(database, 15);
+    EXPECT_GT(log_first_txid(database->log), 0);
+    EXPECT_LE(log_first_txid(database->log), 3);
+    database_pin(database, &rng, 0);
+    EXPECT_OK(log_sync(database->log));
+    retention_apply(database, 15);
+    EXPECT_GT(log_first_txid(database->log), 7);
+    the_end();
+}
+
+TEST(what_recovery_redoes_is_kept_whatever_its_age)
+{
+    a_primary_with_a_log();
+    EXPECT_OK(log_sync(database->log));
+    time_passes(1000);
+    catalog->config.log_max_age_ns = 900 * NS_PER_S;
+    database->meta.base_txid = 3; /* a replica's file has no more */
+    database->hashes_saved_txid = 15;
+    EXPECT_EQ(retention_base(database), 3);
+    retention_apply(database, retention_base(database));
+    EXPECT_LE(log_first_txid(database->log), 4);
+    database->meta.base_txid = 15;
+    database->hashes_saved_txid = 2; /* could not be written since */
+    EXPECT_EQ(retention_base(database), 2);
+    the_end();
+}
