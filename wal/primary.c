@@ -350,7 +350,8 @@ void primary_step(struct database *database, bool modified, bool synced)
     }
     if (is_attached(database))
         attached_step(database, modified, synced);
-    else if (applications(database) > 0 || database->needs_reread)
+    else if (applications(database) > 0 || database->needs_reread ||
+             database->view.state == DATABASE_ATTACHING) /* tried, was busy */
         rollback_step(database, modified);
     idle_check(database);
 }
