@@ -348,6 +348,10 @@ void primary_step(struct database *database, bool modified, bool synced)
         adopt(database);
         return;
     }
+    /* Opened, written without a journal and closed before we looked. */
+    if (database->view.state == DATABASE_CLOSED &&
+        database->explained.size_bytes > 0)
+        rollback_check(database);
     if (is_attached(database))
         attached_step(database, modified, synced);
     else if (applications(database) > 0 || database->needs_reread ||
