@@ -2,7 +2,7 @@
 # A new .c file in a room and a new tests/SUITE/test_*.c need no line here.
 
 ROOMS := base wal replication/core replication/net lease fuse node clients
-SUITES := unit property sim session fuzz-replay mount cluster crash
+SUITES := unit property sim session fuzz-replay mount cluster canary crash
 # Suites that run code of ours directly want its fault points compiled in.
 DEBUG_SUITES := unit property sim session fuzz-replay crash
 
@@ -42,16 +42,15 @@ FLAGS_fuzz := -O1 -fsanitize=fuzzer-no-link,address,undefined \
   -fno-sanitize-recover=all
 $(if $(FLAGS_$(MODE)),,$(error MODE is release, debug, asan, tsan, cov or fuzz))
 
-canary := $(shell echo '$(CANARY)' | tr 'a-z-' 'A-Z_')
-CPPFLAGS := -I. -D_GNU_SOURCE $(if $(filter release,$(MODE)),,-DTIDEMARK_FAULTS)\
-  $(if $(CANARY),-DCANARY_$(canary))
+CPPFLAGS := -I. -D_GNU_SOURCE $(if $(filter release,$(MODE)),,-DTIDEMARK_FAULTS)
 CFLAGS := -std=gnu17 -g -pthread $(FLAGS_$(MODE)) $(WARNINGS)
 LDFLAGS := -pthread -Wl,--as-needed $(FLAGS_$(MODE))
 LIBS = $(FUSE_LIBS) -lsqlite3 -luv -llz4 -lxxhash -luring -lyaml -ljansson -lm
 
 # A compiler other than gcc keeps its own objects, so that both stay warm.
-OUT := $(BUILD)/$(if $(CANARY),canary-$(CANARY),$(MODE))$(if \
-  $(filter-out gcc,$(CC)),$(if $(filter fuzz,$(MODE)),,-$(notdir $(CC))))
+SOUND := $(BUILD)/$(MODE)$(if $(filter-out gcc,$(CC)),$(if \
+  $(filter fuzz,$(MODE)),,-$(notdir $(CC))))
+OUT := $(if $(CANARY),$(BUILD)/canary-$(CANARY),$(SOUND))
 PROGRAM := $(if $(filter $(BUILD)/release,$(OUT)),$(BUILD),$(OUT))/tidemark
 LIBRARY := $(OUT)/libtidemark.a
 EXTENSION := $(if $(wildcard clients/*.c),$(dir $(PROGRAM))tidemark.so)
@@ -59,7 +58,12 @@ EXTENSION := $(if $(wildcard clients/*.c),$(dir $(PROGRAM))tidemark.so)
 # ---- files -----------------------------------------------------------------
 
 SOURCES := $(sort $(wildcard $(ROOMS:%=%/*.c)))
-OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(filter-out node/main.c,$(SOURCES)))
+# A canary is the sound program but for the files that name its fault.
+plant := $(if $(CANARY),CANARY_$(shell echo '$(CANARY)' | tr 'a-z-' 'A-Z_'))
+PLANTED := $(if $(plant),$(shell grep -lw '$(plant)' $(SOURCES)))
+$(if $(plant),$(if $(PLANTED),,$(error no source names $(plant))))
+OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(PLANTED)) $(patsubst %.c,$(SOUND)/%.o,\
+  $(filter-out $(PLANTED) node/main.c,$(SOURCES)))
 SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
 TEST_SOURCES := $(wildcard tests/*/test_*.c)
 FUZZERS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
@@ -97,23 +101,27 @@ $(SUITES): KEEP = || rm -f $@
 # another set of files makes the archive anew.
 remember = @mkdir -p $(@D); echo '$(1)' >$@.$$PPID; \
   cmp -s $@.$$PPID $@ && rm $@.$$PPID || mv $@.$$PPID $@
-$(OUT)/flags: FORCE
+$(sort $(SOUND)/flags $(OUT)/flags): FORCE
 	$(call remember,$(CC) $(CPPFLAGS) $(CFLAGS) $(FUSE_CFLAGS))
 $(OUT)/files: FORCE
 	$(call remember,$(OBJECTS))
 
 $(OUT)/clients/%.o: PIC := -fPIC
-$(OUT)/%.o: %.c $(OUT)/flags
-	$(call say,CC,$<)
-	$Q mkdir -p $(@D); $(CC) $(CPPFLAGS) $(FUSE_CFLAGS) $(CFLAGS) $(PIC) \
-	  -MMD -MP -MF $(@:.o=.d) -MT $@ -c -o $@.$$PPID $< && \
-	  mv $@.$$PPID $@ $(KEEP)
+define compiled
+$(1)/%.o: %.c $(1)/flags
+	$$(call say,CC,$$<)
+	$$Q mkdir -p $$(@D); $$(CC) $$(CPPFLAGS) $(2) $$(FUSE_CFLAGS) $$(CFLAGS) \
+	  $$(PIC) -MMD -MP -MF $$(@:.o=.d) -MT $$@ -c -o $$@.$$$$PPID $$< && \
+	  mv $$@.$$$$PPID $$@ $$(KEEP)
+endef
+$(eval $(call compiled,$(SOUND)))
+$(if $(plant),$(eval $(call compiled,$(OUT),-D$(plant))))
 
 $(LIBRARY): $(OBJECTS) $(OUT)/files
 	$(call say,AR,$@)
 	$Q ls $(OBJECTS) 2>/dev/null | xargs -r ar rcs $@.$$PPID && mv $@.$$PPID $@
 
-$(PROGRAM): $(OUT)/node/main.o $(LIBRARY)
+$(PROGRAM): $(SOUND)/node/main.o $(LIBRARY)
 	$(call say,LINK,$@)
 	$Q $(CC) $(LDFLAGS) -o $@ $^ $(LIBS) $(KEEP)
 
@@ -152,6 +160,7 @@ session: ## tests/session: the checker of session guarantees
 fuzz-replay: ## tests/fuzz: every decoder on its corpus and its old crashes
 mount: ## tests/mount: real mount, real SQLite, stock programs
 cluster: ## tests/cluster: daemons on loopback
+canary: ## tests/canary: planted faults, which these tests must notice
 crash: ## tests/crash: kill and power loss at every named point
 
 test: $(DEPS) ## set up, then every suite; the last line is the verdict
@@ -198,4 +207,4 @@ help: ## this list
 	@echo 'variables: MODE=release|debug|asan|tsan|cov|fuzz CC=gcc|clang-14'
 	@echo '  CANARY=name (builds a planted fault) V=1 (show commands) BUILD=dir'
 
--include $(shell find $(OUT) -name '*.d' 2>/dev/null)
+-include $(shell find $(sort $(SOUND) $(OUT)) -name '*.d' 2>/dev/null)
