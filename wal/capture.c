@@ -151,6 +151,26 @@ static int batch_fetch(void *context, pgno_t pgno, uint8_t *buffer,
 }
 
 /*
+ * A published frame belongs to the generation, whatever it says itself: that
+ * the generation is still there is checked after reading. All the same its
+ * salts must match, or be 0 with the checksum: SQLite 3.40 (not 3.53) leaves
+ * such frames behind when a transaction that spilled rewrites a page within a
+ * savepoint, and rolls that back. They are as good as others until a crash;
+ * SQLite's own recovery ends before them.
+ */
+static bool frame_is_of(const struct frame *frame,
+                        const struct walindex_header *header)
+{
+    static const uint8_t none[FRAME_SALT_BYTES];
+
+    if (frame->pgno == 0)
+        return false;
+    return memcmp(frame->salt, header->salt, FRAME_SALT_BYTES) == 0 ||
+           (memcmp(frame->salt, none, FRAME_SALT_BYTES) == 0 &&
+            frame->checksum[0] == 0 && frame->checksum[1] == 0);
+}
+
+/*
  * Notes the frames at bytes (count of them, the first is number `first`) in
  * keys from `at` on. Returns the offset of the last commit frame + 1, 0 when
  * there is none; -ESTALE when a frame is not of this generation.
@@ -166,8 +186,7 @@ static int frames_note(struct batch *batch, const uint8_t *bytes,
     *ret_until = 0;
     for (uint32_t i = 0; i < count; i++, bytes += stride) {
         frame_decode(bytes, &frame);
-        if (memcmp(frame.salt, batch->end.salt, FRAME_SALT_BYTES) != 0 ||
-            frame.pgno == 0)
+        if (!frame_is_of(&frame, &batch->end))
             return -ESTALE;
         batch->database->capture.keys[at + i] = key_make(frame.pgno, first + i);
         if (frame.commit_pages != 0) {
