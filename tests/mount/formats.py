@@ -1,6 +1,7 @@
 """Page sizes, journal modes and synchronous levels, and what SQLite does
 with pages: each database must be the same on a replica."""
 import itertools
+import os
 
 import cluster
 import sql
@@ -132,6 +133,30 @@ def mmap_in_rollback_mode_sees_the_same(stage):
             nodes.compare("app.db")
 
 
+@test(seconds=40)
+def commits_with_and_without_a_journal_take_turns(stage):
+    """What one connection commits without a journal is in no journal of
+    another that commits right behind it."""
+    nodes = cluster.pair(stage)
+    for mode in ("delete", "truncate", "persist"):
+        for level in ("off", "full"):
+            path = nodes.primary.path("%s-%s.db" % (mode, level))
+            with sql.connect(path, synchronous=level,
+                             journal_mode=mode) as one, \
+                    sql.connect(path, synchronous="off",
+                                journal_mode="memory") as other:
+                one.execute("CREATE TABLE a(n, v)")
+                one.execute("CREATE TABLE b(n, v)")
+                for n in range(40):
+                    other.execute("INSERT INTO a VALUES (?, randomblob(900))",
+                                  (n,))
+                    one.execute("INSERT INTO b VALUES (?, randomblob(900))",
+                                (n,))
+                    if n % 7 == 3:
+                        other.execute("VACUUM")
+                nodes.compare(os.path.basename(path))
+
+
 def attached(nodes, modes):
     """Transactions over two databases; with rollback journals there is a
     super-journal whose removal is the commit of both."""
@@ -261,6 +286,34 @@ def a_transaction_larger_than_the_cache_is_one_transaction(stage):
             nodes.compare(name)
             fill(connection, stage.rng, 10)
             nodes.compare(name)
+
+
+@test(seconds=30)
+def frames_that_sqlite_leaves_without_a_checksum_are_commits(stage):
+    """SQLite 3.40 does so when a page that spilled within a savepoint spills
+    again and the savepoint is rolled back; 3.53 does not."""
+    nodes = cluster.pair(stage)
+    path = nodes.primary.path("app.db")
+    with sql.connect(path, page_size=1024, journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, n, v)")
+        connection.executemany(
+            "INSERT INTO t(n, v) VALUES (0, randomblob(700))", [()] * 40)
+        sql.pragma(connection, "wal_checkpoint(TRUNCATE)")
+    with sql.connect(path, cache_size=5) as connection:
+        with sql.transaction(connection):
+            connection.execute("SAVEPOINT a")
+            for first in (1, 25):
+                connection.execute("UPDATE t SET n = n + 9 WHERE id >= ?",
+                                   (first,))
+            connection.execute("ROLLBACK TO a")
+            connection.execute("UPDATE t SET n = 1 WHERE id = 39")
+        connection.execute("UPDATE t SET n = 2 WHERE id = 40")
+        nodes.compare("app.db")
+        with open(nodes.primary.file("app.db-wal"), "rb") as file:
+            wal = file.read()
+        frames = [wal[at + 8:at + 24] for at in range(32, len(wal), 1048)]
+        stage.say(frames.count(bytes(16)), "such frames of", len(frames))
+        expect_eq(nodes.primary.databases()["app.db"]["counters"]["gaps"], 0)
 
 
 @test(seconds=60)

@@ -12,6 +12,7 @@ it shows all of each and nothing of the next:
 
 `write` and `read` are applications: functions for workers.Worker.
 """
+import collections
 import hashlib
 import random
 import sqlite3
@@ -49,58 +50,78 @@ def create(connection, rng):
 
 # ---- writing --------------------------------------------------------------------
 
-def extend(connection, rng, name, size=1, largest=2000):
+def extend(connection, rng, name, size=1, largest=2000, schema="main"):
     """The body of one transaction; returns its n."""
-    n, h, total, junk = connection.execute("SELECT * FROM head").fetchone()
+    def run(sql_text, *arguments):
+        return connection.execute(sql_text.replace("$", schema), arguments)
+
+    n, h, total, junk = run("SELECT * FROM $.head").fetchone()
     n, h = n + 1, link(h, name)
-    connection.execute("INSERT INTO chain VALUES (?, ?, ?)", (n, name, h))
+    run("INSERT INTO $.chain VALUES (?, ?, ?)", n, name, h)
     for _ in range(rng.randint(1, 4 * size)):
         change = rng.randint(-1000, 1000)
         total += change
-        connection.execute("UPDATE cells SET value = value + ? WHERE id = ?",
-                           (change, rng.randint(1, CELLS)))
+        run("UPDATE $.cells SET value = value + ? WHERE id = ?",
+            change, rng.randint(1, CELLS))
     for _ in range(rng.randint(0, 3 * size)):
-        connection.execute("INSERT INTO junk(v) VALUES (?)",
-                           (rng.randbytes(rng.randint(0, largest)),))
+        run("INSERT INTO $.junk(v) VALUES (?)",
+            rng.randbytes(rng.randint(0, largest)))
         junk += 1
     if rng.random() < 0.2:
-        junk -= connection.execute(
-            "DELETE FROM junk WHERE id IN (SELECT id FROM junk"
-            " ORDER BY id LIMIT ?)", (rng.randint(1, 30),)).rowcount
+        junk -= run("DELETE FROM $.junk WHERE id IN (SELECT id FROM $.junk"
+                    " ORDER BY id LIMIT ?)", rng.randint(1, 30)).rowcount
     if rng.random() < 0.05:
-        connection.execute("DELETE FROM chain WHERE n <= ?", (n - KEEP,))
-    connection.execute("UPDATE head SET n = ?, h = ?, total = ?, junk = ?",
-                       (n, h, total, junk))
+        run("DELETE FROM $.chain WHERE n <= ?", n - KEEP)
+    run("UPDATE $.head SET n = ?, h = ?, total = ?, junk = ?",
+        n, h, total, junk)
     return n
 
 
+def never_mind(connection, rng):
+    """Changes inside a transaction that a savepoint takes back."""
+    connection.execute("SAVEPOINT a")
+    extend(connection, rng, "not this one")
+    connection.execute("SAVEPOINT b")
+    extend(connection, rng, "nor this one")
+    connection.execute(rng.choice(("ROLLBACK TO b", "RELEASE b")))
+    connection.execute("ROLLBACK TO a")
+    connection.execute("RELEASE a")
+
+
 class Writer:
-    """One application: connections to some databases, and its habits."""
+    """One application: connections to some databases, and its habits. What
+    it did is counted in `did`, by what it was."""
 
     def __init__(self, paths, seed, synchronous, journals, acknowledged=None,
                  busy=20.0):
+        """journals: of connections to a database in rollback mode, for all
+        paths or, as a dictionary, for each."""
         self.paths, self.rng = paths, random.Random(seed)
+        if not isinstance(journals, dict):
+            journals = dict.fromkeys(paths, journals)
         self.synchronous, self.journals = synchronous, journals
         self.acknowledged, self.busy = acknowledged, busy
-        self.connections = {}
-        self.did = dict.fromkeys(("commits", "rollbacks", "checkpoints",
-                                  "vacuums", "reconnects", "switches",
-                                  "refused"), 0)
+        self.connections, self.did = {}, collections.Counter()
 
     def connect(self, path):
         if path not in self.connections:
-            connection = sqlite3.connect(path, timeout=self.busy,
+            # It is there. Where it is not for a moment, since a daemon was
+            # killed, nothing must be made in its place.
+            connection = sqlite3.connect("file:%s?mode=rw" % path, uri=True,
+                                         timeout=self.busy,
                                          isolation_level=None)
+            self.connections[path] = connection
             sql.pragma(connection, "synchronous",
                        self.rng.choice(self.synchronous))
             if self.rng.random() < 0.3:
                 sql.pragma(connection, "cache_size", 5)
+            if self.rng.random() < 0.3:
+                sql.pragma(connection, "mmap_size", 1 << 26)
             # Rollback journals are a habit of a connection; a database in
             # WAL mode stays there.
             if sql.pragma(connection, "journal_mode") != "wal":
                 sql.pragma(connection, "journal_mode",
-                           self.rng.choice(self.journals))
-            self.connections[path] = connection
+                           self.rng.choice(self.journals[path]))
         return self.connections[path]
 
     def disconnect(self, path):
@@ -113,26 +134,55 @@ class Writer:
         for path in list(self.connections):
             self.disconnect(path)
 
-    def commit(self, path):
-        connection = self.connect(path)
-        name = uuid.UUID(int=self.rng.getrandbits(128)).hex
-        large = self.rng.random() < 0.03
-        with sql.transaction(connection):
-            n = extend(connection, self.rng, name, 50 if large else 1)
+    def name(self):
+        return uuid.UUID(int=self.rng.getrandbits(128)).hex
+
+    def committed(self, path, n, name):
         self.did["commits"] += 1
         if self.acknowledged is not None:
             self.acknowledged(path, n, name)
 
+    def can_undo(self, connection):
+        """Without a journal a rollback destroys the database: SQLite's
+        words."""
+        return sql.pragma(connection, "journal_mode") != "off"
+
+    def commit(self, path):
+        connection, name = self.connect(path), self.name()
+        large = self.rng.random() < 0.03
+        undo = self.rng.random() < 0.1 and self.can_undo(connection)
+        with sql.transaction(connection):
+            if undo:
+                never_mind(connection, self.rng)
+                self.did["savepoints"] += 1
+            n = extend(connection, self.rng, name, 50 if large else 1)
+        self.committed(path, n, name)
+
+    def commit_two(self, path):
+        """One transaction over two databases, by ATTACH."""
+        # Always in the same order, or two would wait for each other.
+        path, other = sorted((path, self.rng.choice(self.paths)))
+        if other == path:
+            return
+        connection, names = self.connect(path), (self.name(), self.name())
+        connection.execute("ATTACH ? AS other", (other,))
+        # Not the BEGIN of before: that one was compiled for one database.
+        with sql.transaction(connection, "IMMEDIATE -- both"):
+            n = [extend(connection, self.rng, name, schema=schema)
+                 for name, schema in zip(names, ("main", "other"))]
+        self.committed(path, n[0], names[0])
+        self.committed(other, n[1], names[1])
+        self.did["attached"] += 1
+        connection.execute("DETACH other")
+
     def give_up(self, path):
         """A transaction that is rolled back, perhaps after it spilled."""
         connection = self.connect(path)
-        if sql.pragma(connection, "journal_mode") == "off":
-            return  # a rollback would destroy the database: SQLite's words
+        if not self.can_undo(connection):
+            return
         connection.execute("BEGIN IMMEDIATE")
         extend(connection, self.rng, "never", self.rng.choice((1, 30)))
-        connection.execute("SAVEPOINT a")
-        extend(connection, self.rng, "neither")
-        connection.execute("ROLLBACK TO a")
+        never_mind(connection, self.rng)
         connection.execute("ROLLBACK")
         self.did["rollbacks"] += 1
 
@@ -142,21 +192,25 @@ class Writer:
             self.connect(path).execute(statement).fetchall()
             self.did[what] += 1
         except sqlite3.OperationalError as error:
-            expect("locked" in str(error), "%s: %s" % (statement, error))
+            if "locked" not in str(error):
+                raise
             self.did["refused"] += 1
 
     def step(self):
         path, dice = self.rng.choice(self.paths), self.rng.random()
-        if dice < 0.86:
+        if dice < 0.82:
             self.commit(path)
-        elif dice < 0.90:
+        elif dice < 0.85:
+            self.commit_two(path)
+        elif dice < 0.89:
             self.give_up(path)
-        elif dice < 0.95:
+        elif dice < 0.94:
             kind = self.rng.choice(CHECKPOINTS)
-            self.when_free("checkpoints", path,
-                           "PRAGMA wal_checkpoint(%s)" % kind)
-        elif dice < 0.96:
+            self.when_free(kind, path, "PRAGMA wal_checkpoint(%s)" % kind)
+        elif dice < 0.95:
             self.when_free("vacuums", path, "VACUUM")
+        elif dice < 0.96:
+            self.when_free("shrunk", path, "PRAGMA incremental_vacuum(9)")
         else:
             self.disconnect(path)
 
@@ -168,6 +222,37 @@ def write(control, *arguments):
         writer.step()
     writer.close()
     return writer.did
+
+
+def hurry(control, path, seed, synchronous):
+    """Copies its WAL back after each commit, so that the next one starts it
+    over: whoever has not seen a commit by then has missed it."""
+    rng, did = random.Random(seed), 0
+    with sql.connect(path, synchronous=synchronous,
+                     wal_autocheckpoint=1) as connection:
+        while control.running():
+            with sql.transaction(connection):
+                extend(connection, rng,
+                       uuid.UUID(int=rng.getrandbits(128)).hex)
+            did += 1
+    return {"commits": did}
+
+
+def create_flood(connection, rows=100):
+    connection.execute("CREATE TABLE flood(v BLOB)")
+    connection.executemany("INSERT INTO flood VALUES (randomblob(?))",
+                           [(100000,)] * rows)
+
+
+def flood(control, path, synchronous):
+    """Transactions of megabytes: who captures them has time for nobody."""
+    did = 0
+    with sql.connect(path, synchronous=synchronous,
+                     wal_autocheckpoint=4000) as connection:
+        while control.running():
+            connection.execute("UPDATE flood SET v = randomblob(length(v))")
+            did += 1
+    return {"floods": did}
 
 
 # ---- reading --------------------------------------------------------------------
