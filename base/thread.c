@@ -9,6 +9,7 @@
  */
 #include "base/thread.h"
 
+#include "base/bytes.h"
 #include "base/site.h"
 
 #include <signal.h>
@@ -72,11 +73,15 @@ bool thread_is_ours(pid_t tid)
 
 int thread_start(pthread_t *ret_thread, void *(*run)(void *), void *argument)
 {
+    static const int own[] = {SIGABRT, SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGSYS};
     int error = site_fault(SITE_THREAD_START);
     sigset_t all, before;
 
-    /* Signals are the loop's: every thread we start inherits them blocked. */
+    /* Signals are the loop's: every thread we start inherits them blocked. But
+     * its own mistakes are its own: a handler must hear of them. */
     sigfillset(&all);
+    for (size_t i = 0; i < ARRAY_LENGTH(own); i++)
+        sigdelset(&all, own[i]);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     if (error == 0)
         error = pthread_create(ret_thread, NULL, run, argument);

@@ -2,8 +2,9 @@
 /*
  * fuse/mount.c - see mount.h.
  *
- *   prepare the directory, mount, shake hands (INIT), probe passthrough,
- *   start the workers; unmount, end the workers, free
+ *   prepare the directory, mount, start the guardian, shake hands (INIT),
+ *   probe passthrough, start the workers; end the guardian, unmount, end the
+ *   workers, free
  *
  * The handshake runs on the calling thread: the kernel has put INIT into the
  * queue when mount(2) returns, and answers nothing else before. Only then the
@@ -29,6 +30,10 @@
 #include <sys/utsname.h>
 
 #define BACKGROUND_MAX 64 /* readahead and write-back under way at one time */
+
+#define UNGUARDED                                                              \
+    "if this daemon is killed, programs in the mount may hang until it is "    \
+    "started again"
 
 /* ---- handshake ----------------------------------------------------------- */
 
@@ -214,6 +219,17 @@ static int mount_attach(struct mount *mount, char error_text[MOUNT_ERROR_BYTES])
     return rc;
 }
 
+/* Without one we go on: it is needed only by those who outlive a killed
+ * daemon. */
+static void mount_guard(struct mount *mount)
+{
+    int rc = guardian_start(&mount->guardian, mount->path, !mount->helped);
+
+    if (rc < 0)
+        log_warn("mount.unguarded", "reason=%s text=%s",
+                 logger_quote(site_failure()), logger_quote(UNGUARDED));
+}
+
 static int mount_shake_hands(struct mount *mount,
                              char error_text[MOUNT_ERROR_BYTES])
 {
@@ -255,6 +271,8 @@ static int mount_make(struct mount *mount, char error_text[MOUNT_ERROR_BYTES])
         rc = mountpoint_prepare(mount->path, error_text);
     if (rc == 0)
         rc = mount_attach(mount, error_text);
+    if (rc == 0)
+        mount_guard(mount);
     if (rc == 0)
         rc = mount_shake_hands(mount, error_text);
     return rc;
@@ -298,6 +316,14 @@ const char *mount_mode_reason(const struct mount *mount)
     return mount->reason;
 }
 
+void mount_on_child(struct mount *mount)
+{
+    if (guardian_has_gone(&mount->guardian))
+        log_warn("mount.unguarded", "reason=%s text=%s",
+                 logger_quote("its guardian has ended; was it killed?"),
+                 logger_quote(UNGUARDED));
+}
+
 /* ---- start, stop, close -------------------------------------------------- */
 
 int mount_start(struct mount *mount)
@@ -310,6 +336,7 @@ int mount_stop(struct mount *mount)
 {
     int rc = 0;
 
+    guardian_stop(&mount->guardian);
     if (mount->mounted)
         rc = mountpoint_unmount(mount->path, mount->helped);
     mount->mounted = false;

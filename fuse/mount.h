@@ -91,7 +91,8 @@ struct mount_config {
 /*
  * Mounts and shakes hands with the kernel: the mode is known when this
  * returns, requests are answered only after mount_start(). A mount that a
- * dead daemon left at mount_path is removed first. config is copied.
+ * dead daemon left at mount_path is removed first. Forks the guardian: the
+ * process has no other thread yet, and this one stays. config is copied.
  * On failure error_text says what failed, on what, and what to do:
  * -ENOENT or -ENOTDIR (mount_path), -ENOTEMPTY, -EBUSY (another daemon),
  * -ENODEV (no /dev/fuse), -EPERM, -EOPNOTSUPP (MOUNT_PASSTHROUGH and it is
@@ -107,6 +108,10 @@ const char *mount_mode_reason(const struct mount *mount);
 
 /* Once, before mount_start(). */
 void mount_set_catalog(struct mount *mount, struct catalog *catalog);
+
+/* A child of this process has ended: if it was the mount's guardian, that is
+ * logged, once; the mount goes on without. */
+void mount_on_child(struct mount *mount);
 
 /* Starts the FUSE workers. */
 int mount_start(struct mount *mount);

@@ -327,3 +327,12 @@ int mountpoint_unmount(const char *path, bool helped)
         (void)unmount_once(path, helped, true);
     return rc == -EINVAL ? 0 : rc; /* somebody else has unmounted it */
 }
+
+int mountpoint_abort(int root)
+{
+    char path[32];
+
+    snprintf(path, sizeof path, "/proc/self/fd/%d", root);
+    /* The open root makes it busy: it is not unmounted, but it was begun. */
+    return umount2(path, MNT_FORCE) < 0 && errno != EBUSY ? -errno : 0;
+}

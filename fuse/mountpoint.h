@@ -32,6 +32,13 @@ int mountpoint_mount(const char *path, bool allow_other,
  * programs to close their files; then detaches it and returns -EBUSY. */
 int mountpoint_unmount(const char *path, bool helped);
 
+/*
+ * Ends the connection of the mount whose root is open as `root`, by force;
+ * the mount itself stays, dead, and covers the directory. -EPERM: not this
+ * user. -EINVAL: it is no mount, or was detached. Any process.
+ */
+int mountpoint_abort(int root);
+
 /* The file system type mounted at path as /proc/self/mountinfo's text tells
  * it, the last mount wins; false: nothing is. Pure. */
 bool mountpoint_find(const char *mountinfo, const char *path, char *ret_type,

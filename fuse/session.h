@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "base/thread.h"
+#include "fuse/guardian.h"
 #include "fuse/inode.h"
 #include "fuse/mount.h"
 #include "fuse/serve.h"
@@ -32,6 +33,7 @@ struct mount {
     struct fuse_session *session;
     struct inode_table table;
     struct serve serve;
+    struct guardian guardian;
     bool mounted;     /* main thread: the kernel has it */
     bool helped;      /* main thread: fusermount3 mounted it */
     bool shook_hands; /* written by init(), before any worker */

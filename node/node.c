@@ -13,6 +13,7 @@
 
 #include "base/lockfile.h"
 #include "base/thread.h"
+#include "fuse/mountpoint.h"
 #include "node/events.h"
 #include "node/node_state.h"
 #include "node/role.h"
@@ -24,12 +25,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define TAKE_OVER_NS (5 * NS_PER_S)
+#define STAT_EXITING 0x4 /* PF_EXITING of the kernel, in /proc/PID/stat */
 
 /* ---- from other threads to the loop -------------------------------------- */
 
@@ -58,13 +59,30 @@ static void on_changed(void *context, struct database *database)
 
 /* ---- data directory ------------------------------------------------------ */
 
-/* Killed, but a thread of it has not ended. */
+/* In the text of /proc/PID/stat: killed, exiting or ended. */
+static bool stat_is_dying(const char *text)
+{
+    const char *at = strrchr(text, ')');
+    unsigned long flags = 0, pending = 0;
+    char state = 0;
+
+    /* Fields 3, 9 and 31, see proc(5). */
+    if (at == NULL || sscanf(at,
+                             ") %c %*s %*s %*s %*s %*s %lu %*s %*s %*s %*s "
+                             "%*s %*s %*s %*s %*s %*s %*s %*s %*s %*s %*s "
+                             "%*s %*s %*s %*s %*s %*s %lu",
+                             &state, &flags, &pending) < 1)
+        return false;
+    return state == 'Z' || state == 'X' || (flags & STAT_EXITING) != 0 ||
+           (pending & (1UL << (SIGKILL - 1))) != 0;
+}
+
+/* Who has the lock was killed, but a thread of it has not ended. */
 static bool holder_is_dying(struct node *node)
 {
     struct os_file file = {0};
-    char text[256] = "", path[64], *state;
+    char text[1024] = "", path[64];
     long pid;
-    bool dying;
 
     if (os_open(&file, node->data.fd, "lock", O_RDONLY, 0, SITE_NODE_DATA) < 0)
         return false;
@@ -78,31 +96,33 @@ static bool holder_is_dying(struct node *node)
         return false;
     (void)os_pread(&file, text, sizeof text - 1, 0, SITE_NODE_DATA);
     os_close(&file);
-    state = strrchr(text, ')');
-    dying = state != NULL && (state[2] == 'Z' || state[2] == 'X');
-    return dying;
+    return stat_is_dying(text);
 }
 
 /*
- * A daemon killed in classic mode can hang in the kernel: it unmaps -shm,
- * which the kernel first writes back through the mount, to the very process
- * that is dead. Aborting the connection lets it go.
+ * A killed daemon whose guardian was killed, too, can hang in the kernel (see
+ * fuse/guardian.h). Aborting the connection lets it go.
  */
 static int lock_take_over(struct node *node)
 {
     uint64_t until = clock_now_ns() + TAKE_OVER_NS;
     struct timespec pause = {.tv_nsec = 20 * (long)NS_PER_MS};
-    int rc;
+    struct os_file root = {0};
+    int rc = os_open(&root, AT_FDCWD, node->config->mount, O_PATH | O_DIRECTORY,
+                     0, SITE_NODE_DATA);
 
+    if (rc < 0)
+        return -EWOULDBLOCK;
     log_warn("node.take_over", "mount=%s reason=%s",
              logger_quote(node->config->mount),
              logger_quote("the daemon before was killed and has not ended; "
                           "aborting its mount"));
     do {
-        (void)umount2(node->config->mount, MNT_FORCE);
+        (void)mountpoint_abort(root.fd);
         nanosleep(&pause, NULL); /* a process's end raises no event here */
         rc = lockfile_take(&node->lock, node->data.fd, "lock");
     } while (rc == -EWOULDBLOCK && clock_now_ns() < until);
+    os_close(&root);
     return rc;
 }
 
@@ -285,9 +305,18 @@ static void on_signal(uv_signal_t *signal, int number)
 
 /* ---- the way up ---------------------------------------------------------- */
 
+static void on_child(uv_signal_t *signal, int number)
+{
+    struct node *node = signal->data;
+
+    (void)number;
+    if (node->mount != NULL)
+        mount_on_child(node->mount);
+}
+
 static int signals_open(struct node *node)
 {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGCHLD};
     int rc = 0;
 
     signal(SIGPIPE, SIG_IGN);
@@ -295,7 +324,9 @@ static int signals_open(struct node *node)
         uv_signal_init(&node->loop, &node->signals[i]);
         node->signals[i].data = node;
         if (rc == 0)
-            rc = uv_signal_start(&node->signals[i], on_signal, numbers[i]);
+            rc = uv_signal_start(&node->signals[i],
+                                 numbers[i] == SIGCHLD ? on_child : on_signal,
+                                 numbers[i]);
     }
     return rc;
 }

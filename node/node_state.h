@@ -38,7 +38,7 @@ struct node {
     struct lockfile lock;
     uv_loop_t loop;
     uv_async_t async; /* any thread: run catalog_dispatch() */
-    uv_signal_t signals[3];
+    uv_signal_t signals[4];
     struct catalog *catalog;
     struct mount *mount;
     struct waits waits;

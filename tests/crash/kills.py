@@ -45,21 +45,6 @@ def hold_on(control, path, seed, acknowledged):
     return errors
 
 
-def kill(node):
-    """kill -9. In classic mode the kernel may hang in the dying process, which
-    waits for itself; the next start would let it go, the test does it now."""
-    connection = "/sys/fs/fuse/connections/%d/abort" % os.minor(
-        os.stat(node.path()).st_dev)
-    node.process.kill()
-    try:
-        with open(connection, "w", encoding="ascii") as abort:
-            abort.write("1")
-    except OSError:
-        pass  # gone already, or fusectl is not mounted
-    node.process.wait(20)
-    node.process = None
-
-
 def told(path):
     with open(path, encoding="ascii") as file:
         return [line.split() for line in file if line.endswith("\n")]
@@ -80,7 +65,7 @@ def killed_daemons_come_back_equal_with_all_that_was_acknowledged(stage):
         time.sleep(stage.rng.uniform(0.1, 1.0))  # the moment is the point
         node = stage.rng.choice(nodes.nodes)
         stage.say("kill", node.name)
-        kill(node)
+        node.kill()
         node.start()
     before = len(told(acknowledged))
     time.sleep(0.5)

@@ -1,4 +1,5 @@
 """From start to stop of a node, and the configuration that leads there."""
+import errno
 import os
 import shutil
 import signal
@@ -8,7 +9,9 @@ import cluster
 import runner
 import sql
 import workers
-from runner import expect, expect_eq, test, until
+from runner import expect, expect_eq, expect_raises, test, until
+
+KILLS = 6
 
 
 def make(path, rows=50, mode="wal"):
@@ -131,6 +134,81 @@ def a_mount_that_a_killed_daemon_left_is_cleaned_at_start(stage):
         expect_eq(runner.mounts_below(node.home), [node.mount])
     add(nodes.primary.path("app.db"))
     expect_eq(nodes.compare("app.db")["table t"][0], 51)
+
+
+def write_until_error(control, path):
+    """What ended it. With FULL every commit asks the daemon, in both modes."""
+    with sql.connect(path, timeout=2, synchronous="FULL") as connection:
+        while control.running():
+            try:
+                connection.execute("INSERT INTO t(v) VALUES (randomblob(99))")
+            except sql.sqlite3.Error as error:
+                return str(error)
+    return ""
+
+
+def read_until_error(control, path):
+    """Each time with a new connection, for which the daemon is asked."""
+    while control.running():
+        try:
+            connection = sql.open_reader(path, timeout=2, read_only=False)
+            try:
+                sql.one(connection, "SELECT count(*) FROM t")
+            finally:
+                connection.close()
+        except sql.sqlite3.Error as error:
+            return str(error)
+    return ""
+
+
+def applications_until_error(path):
+    """A writer and a reader, at work."""
+    applications = [workers.Worker(write_until_error, path),
+                    workers.Worker(read_until_error, path)]
+    for one in applications:
+        until(lambda one=one: one.count() > 3, one.name + " stands still")
+    return applications
+
+
+@test(seconds=60 + 10 * KILLS)
+def a_kill_gives_programs_in_the_mount_an_error_at_once(stage):
+    nodes = cluster.pair(stage)
+    make(nodes.primary.path("app.db"))
+    nodes.compare("app.db")
+    for n in range(KILLS):
+        applications = applications_until_error(nodes.primary.path("app.db"))
+        # Neither the programs nor the daemon itself may wait for an answer
+        # that nobody gives any more.
+        nodes.primary.kill(10)
+        stage.say(n, [one.join(10) for one in applications])
+        expect_raises(OSError, os.strerror(errno.ENOTCONN), os.listdir,
+                      nodes.primary.mount)
+        nodes.primary.start()
+    nodes.compare("app.db")
+
+
+def guardian_of(node):
+    """The one child that a node has."""
+    with open("/proc/%d/task/%d/children" % (node.pid, node.pid),
+              encoding="ascii") as file:
+        (pid,) = file.read().split()
+    return int(pid)
+
+
+@test(seconds=60)
+def without_its_guardian_a_node_goes_on_and_the_next_start_takes_over(stage):
+    node = cluster.single(stage)
+    make(node.path("app.db"))
+    os.kill(guardian_of(node), signal.SIGKILL)
+    until(lambda: "mount.unguarded" in node.log_text(), "nothing was said")
+    applications = applications_until_error(node.path("app.db"))
+    dead, node.process = node.process, None
+    dead.kill()  # in classic mode it hangs now
+    node.start()
+    dead.wait(10)
+    stage.say([one.join(10) for one in applications])
+    add(node.path("app.db"))
+    expect_eq(node.log_text().count("mount.unguarded"), 1)
 
 
 @test(seconds=30)

@@ -129,9 +129,14 @@ class Node:
                % (self.name, code, status))
         return self
 
-    def kill(self):
+    def kill(self, seconds=STOP_SECONDS):
+        """kill -9; it must be gone soon, whatever it was at."""
         self.process.kill()
-        self.process.wait()
+        try:
+            self.process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            raise AssertionError("%s was killed and does not end" % self.name
+                                 ) from None
         self.process = None
         return self
 

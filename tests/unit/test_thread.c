@@ -14,7 +14,7 @@ struct guest {
     enum thread_role role;
     enum thread_role role_seen;
     pid_t tid;
-    bool signals_blocked;
+    bool signals_blocked, faults_blocked;
     char name[16];
 };
 
@@ -30,6 +30,8 @@ static void *guest_run(void *argument)
     pthread_sigmask(SIG_SETMASK, NULL, &blocked);
     guest->signals_blocked = sigismember(&blocked, SIGTERM) &&
                              sigismember(&blocked, SIGINT);
+    guest->faults_blocked = sigismember(&blocked, SIGABRT) ||
+                            sigismember(&blocked, SIGSEGV);
     sem_post(&guest->arrived);
     sem_wait(&guest->may_go);
     thread_unregister();
@@ -82,13 +84,14 @@ TEST(a_caller_from_a_foreign_pid_namespace_is_never_ours)
     guest_end(&guest);
 }
 
-TEST(our_threads_leave_signals_to_the_loop)
+TEST(our_threads_leave_signals_to_the_loop_but_those_of_their_faults)
 {
     struct guest guest;
     sigset_t before;
 
     guest_start(&guest, THREAD_WORKER);
     EXPECT_TRUE(guest.signals_blocked);
+    EXPECT_FALSE(guest.faults_blocked);
     pthread_sigmask(SIG_SETMASK, NULL, &before);
     EXPECT_FALSE(sigismember(&before, SIGTERM));
     guest_end(&guest);
