@@ -44,6 +44,7 @@
 
 #define CONTROLS "/sys/fs/fuse/connections"
 #define ROOT_FD 3
+#define HELD_FD 4
 #define SIGNAL_TOLD SIGUSR1
 
 struct guardian_pact {
@@ -56,6 +57,7 @@ struct charge {
     const char *path; /* for people */
     char control[64]; /* writing to it aborts the connection */
     int root;
+    int held; /* the daemon waits until it is closed */
 };
 
 /* ---- the guardian -------------------------------------------------------- */
@@ -85,17 +87,21 @@ static void title_set(void)
         snprintf(memset((char *)from, 0, to - from), to - from, GUARDIAN_NAME);
 }
 
-/* Keeps the root of the mount and standard error. */
+/* Keeps the root of the mount and standard error. What the daemon waits for
+ * goes last. */
 static void let_go(struct charge *charge)
 {
+    int root = fcntl(charge->root, F_DUPFD, HELD_FD + 1);
+    int held = fcntl(charge->held, F_DUPFD, HELD_FD + 1);
+
     (void)setsid();
-    if (chdir("/") < 0 ||
-        (charge->root != ROOT_FD && dup2(charge->root, ROOT_FD) < 0))
+    if (chdir("/") < 0 || dup2(root, ROOT_FD) < 0 || dup2(held, HELD_FD) < 0)
         _exit(EXIT_FAILURE);
     charge->root = ROOT_FD;
-    closefrom(ROOT_FD + 1);
     close(STDIN_FILENO);
     close(STDOUT_FILENO);
+    closefrom(HELD_FD + 1);
+    close(HELD_FD);
 }
 
 /* By fusectl: asks for no privilege, but is often not mounted. */
@@ -273,16 +279,28 @@ static int charge_take(struct charge *charge, bool privileged)
 static int begin(struct guardian *guardian, struct charge *charge)
 {
     sigset_t all, before;
-    int error = site_fault(SITE_GUARDIAN_FORK);
+    int held[2], error = site_fault(SITE_GUARDIAN_FORK);
+    char nothing;
 
     charge->pact = guardian->pact;
+    if (error == 0 && pipe2(held, O_CLOEXEC) < 0)
+        error = errno;
+    if (error != 0)
+        return site_fail(SITE_GUARDIAN_FORK, NULL, error);
+    charge->held = held[1];
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
-    guardian->pid = error != 0 ? -1 : fork();
+    guardian->pid = fork();
     if (guardian->pid == 0)
         keep_watch(charge);
-    error = error != 0 ? error : errno;
+    error = errno;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    close(held[1]);
+    /* The pipe's end: it has let go of all that it got from us. Else a daemon
+     * that dies now would leave /dev/fuse open in it. */
+    while (read(held[0], &nothing, 1) < 0 && errno == EINTR)
+        continue;
+    close(held[0]);
     if (guardian->pid < 0)
         return site_fail(SITE_GUARDIAN_FORK, NULL, error);
     fatal_watch(guardian);

@@ -174,7 +174,9 @@ static bool is_dead(const char *path)
 {
     struct statfs status;
 
-    return statfs(path, &status) < 0 && errno == ENOTCONN && is_ours(path);
+    /* ECONNABORTED: it was still dying when we asked. */
+    return statfs(path, &status) < 0 &&
+           (errno == ENOTCONN || errno == ECONNABORTED) && is_ours(path);
 }
 
 static int remove_dead(const char *path, char error_text[MOUNT_ERROR_BYTES])
