@@ -288,7 +288,7 @@ static struct node_facts *facts_take(struct node *node)
              node->links.advertise);
     if (node->links.server != NULL) {
         server_replicas(node->links.server, copy_replica, &copy);
-        copy_away(&copy, &node->links.roster);
+        copy_away(&copy, &node->links.keeper.roster);
         catalog_each(node->catalog, copy_streams, &copy);
     }
     if (node->links.client != NULL)

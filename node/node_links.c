@@ -16,7 +16,10 @@
 
 static void on_timer(uv_timer_t *timer)
 {
-    node_facts_refresh(CONTAINER_OF(timer, struct node, links.timer));
+    struct node *node = CONTAINER_OF(timer, struct node, links.timer);
+
+    node_facts_refresh(node);
+    roster_keeper_tick(&node->links.keeper);
 }
 
 /* ---- life ---- */
@@ -42,13 +45,12 @@ static int server_up(struct node *node, const struct identity *identity)
     struct server_config config = {
         .loop = &node->loop,
         .catalog = node->catalog,
-        .roster = &node->links.roster,
+        .roster = &node->links.keeper.roster,
         .identity = *identity,
         .listen = node->config->listen.replication,
     };
     int rc;
 
-    roster_init(&node->links.roster, node, NULL);
     rc = server_open(&node->links.server, &config);
     if (rc < 0)
         log_error("node.listen", "reason=%s", logger_quote(site_failure()));
@@ -80,6 +82,40 @@ static void on_resolved(void *context, const struct addrinfo *found)
     log_info("node.advertise", "advertise=%s", node->links.advertise);
 }
 
+static bool is_among(const struct client_facts *facts, const char *id)
+{
+    for (uint32_t i = 0; i < facts->roster_count; i++)
+        if (strcmp(facts->roster[i].node, id) == 0)
+            return true;
+    return false;
+}
+
+/* The primary says who there is; should this node be the primary one day, it
+ * knows them. */
+static void on_client_changed(void *context)
+{
+    struct node *node = context;
+    struct roster *roster = &node->links.keeper.roster;
+    struct client_facts facts;
+
+    if (node->links.client == NULL)
+        return; /* it is being opened */
+    client_facts(node->links.client, &facts);
+    if (facts.roster_count == 0)
+        return;
+    for (size_t i = roster->count; i-- > 0;)
+        if (!is_among(&facts, roster->entries[i].node))
+            (void)roster_forget(roster, roster->entries[i].node);
+    for (uint32_t i = 0; i < facts.roster_count; i++) {
+        const struct pulse_node *other = &facts.roster[i];
+
+        /* Without memory for it: the next second has another chance. */
+        if (strcmp(other->node, node->config->node.id) != 0)
+            (void)roster_add(roster, other->node, other->region,
+                             other->advertise, other->candidate);
+    }
+}
+
 static int client_up(struct node *node, const struct identity *identity)
 {
     struct client_config config = {
@@ -90,6 +126,7 @@ static int client_up(struct node *node, const struct identity *identity)
         .context = node,
         .follows = follows,
         .on_resolved = on_resolved,
+        .on_changed = on_client_changed,
     };
     int rc = client_open(&node->links.client, &config);
 
@@ -106,6 +143,10 @@ int node_links_open(struct node *node)
     node->links.open = true;
     uv_timer_init(&node->loop, &node->links.timer);
     identity_make(node, &identity);
+    rc = roster_keeper_open(&node->links.keeper, &node->loop, node->data.fd,
+                            node->config->node.id);
+    if (rc < 0)
+        return rc;
     rc = node->is_primary ? server_up(node, &identity)
                           : client_up(node, &identity);
     if (rc == 0)
@@ -140,8 +181,7 @@ void node_links_free(struct node *node)
 {
     if (!node->links.open)
         return;
-    if (node->is_primary)
-        roster_close(&node->links.roster);
+    roster_keeper_close(&node->links.keeper);
 }
 
 void node_links_changed(struct node *node, struct database *database)

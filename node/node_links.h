@@ -4,8 +4,8 @@
 #define TIDEMARK_NODE_NODE_LINKS_H
 
 #include "base/address.h"
+#include "node/roster_keeper.h"
 #include "replication/net/client.h"
-#include "replication/net/roster.h"
 #include "replication/net/server.h"
 
 #include <uv.h>
@@ -14,7 +14,9 @@ struct links {
     bool open;
     struct server *server; /* on the primary */
     struct client *client; /* on a replica */
-    struct roster roster;
+    struct roster_keeper
+        keeper; /* and its roster: a primary's own, on a replica
+                                    the primary's, less itself */
     uv_timer_t timer;
     char advertise[ADDRESS_TEXT_BYTES]; /* ""; not found out yet */
 };
