@@ -26,6 +26,7 @@
 #include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
+#include "wal/recover_replica.h"
 #include "wal/recover_wal.h"
 #include "wal/redo.h"
 #include "wal/remains.h"
@@ -119,7 +120,13 @@ static int hashes_recover(struct database *database)
     return redo_log(database, position.txid + 1, hash_record);
 }
 
-static bool is_clean(struct database *database)
+int recover_hashes(struct database *database)
+{
+    hashes_free(&database->hashes);
+    return hashes_recover(database);
+}
+
+bool recover_is_clean(struct database *database)
 {
     return database->meta.flags & META_CLEAN &&
            position_is_equal(&database->meta.clean_position,
@@ -135,8 +142,9 @@ static void view_set(struct database *database)
     view->position = record_position(header);
     view->received_txid = header->last_txid;
     /* A clean stop synced the log first; else log_settle() just did. */
-    view->durable_txid = is_clean(database) ? header->last_txid
-                                            : log_durable_txid(database->log);
+    view->durable_txid = recover_is_clean(database)
+                             ? header->last_txid
+                             : log_durable_txid(database->log);
     view->prepared_durable = log_prepared(database->log, &view->prepared);
     view->page_bytes = header->page_bytes;
     view->size_pages = header->size_pages;
@@ -207,105 +215,6 @@ static int prepared_settle(struct database *database, struct log_found *found,
                   : redo_log(database, database->applied.txid + 1, hash_record);
 }
 
-/* ---- replica ------------------------------------------------------------- */
-
-static void remove_companions(struct database *database)
-{
-    static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
-    char path[DATABASE_NAME_MAX + 32];
-
-    for (size_t i = 0; i < ARRAY_LENGTH(suffixes); i++) {
-        snprintf(path, sizeof path, "%s%s", database->backing, suffixes[i]);
-        (void)os_unlink(database->catalog->config.data_fd, path,
-                        SITE_RECOVER_REMOVE);
-    }
-}
-
-/* Redo of one record straight into the file; nobody has it open. */
-static int redo_record(struct database *database, const struct record *record)
-{
-    const struct record_header *header = &record->header;
-    int rc = 0;
-
-    for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
-        uint8_t *image = record->images + (size_t)i * header->page_bytes;
-
-        if (record->pgnos[i] == 1)
-            page_header_set_wal(image);
-        rc = os_pwrite(&database->main_file, image, header->page_bytes,
-                       (uint64_t)(record->pgnos[i] - 1) * header->page_bytes,
-                       SITE_RECOVER_WRITE);
-    }
-    if (rc == 0 && header->part == header->parts && header->page_bytes != 0)
-        rc = os_ftruncate(&database->main_file,
-                          (uint64_t)header->size_pages * header->page_bytes,
-                          SITE_RECOVER_WRITE);
-    return rc;
-}
-
-static int replica_recover(struct database *database)
-{
-    char text[96];
-    int rc;
-
-    if (database->view.page_bytes == 0)
-        return 0; /* no content yet: no file */
-    remove_companions(database);
-    rc = os_open(&database->main_file, database->catalog->config.data_fd,
-                 database->backing, O_RDWR, 0, SITE_RECOVER_OPEN);
-    if (rc == -ENOENT)
-        return -EBADMSG; /* the file is gone: copy it anew */
-    if (rc == 0)
-        rc = redo_log(database, database->meta.base_txid + 1, redo_record);
-    if (rc == 0)
-        rc = os_fsync(&database->main_file, SITE_RECOVER_WRITE);
-    os_close(&database->main_file);
-    if (rc < 0)
-        return rc;
-    snprintf(text, sizeof text, "log redone from TXID %llu to %llu",
-             (unsigned long long)database->meta.base_txid + 1,
-             (unsigned long long)database->view.position.txid);
-    notes_event(database, DATABASE_EVENT_RECOVERED, text);
-    database->meta.base_txid = database->view.position.txid;
-    return notes_save_meta(database);
-}
-
-/* What we have cannot be trusted: it moves aside, a copy takes its place. */
-static int replica_forget(struct database *database)
-{
-    int dirfd = database->catalog->config.data_fd;
-    struct log_found found;
-    char path[96];
-    int rc;
-
-    remove_companions(database);
-    snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
-             (unsigned long long)clock_wall_ns());
-    rc = os_rename(dirfd, database->backing, path, SITE_RECOVER_REMOVE);
-    if (rc < 0 && rc != -ENOENT)
-        return rc;
-    log_close(database->log);
-    database->log = NULL;
-    rc = logdir_put_aside(database);
-    snprintf(path, sizeof path, "%s/log", database->directory);
-    if (rc == 0)
-        rc = log_open(&database->log, dirfd, path, &database->lineage, &found);
-    if (rc < 0)
-        return rc;
-    hashes_free(&database->hashes);
-    database->view.position = (struct position){0};
-    database->view.received_txid = 0;
-    database->view.durable_txid = 0;
-    database->view.prepared = database->view.position;
-    database->view.prepared_durable = false;
-    database->view.page_bytes = 0;
-    database->applied = database->view.position;
-    notes_event(database, DATABASE_EVENT_RECOVERED,
-                "file, log and hashes do not agree; kept in lost/, waiting "
-                "for a copy");
-    return 0;
-}
-
 /* ---- one database -------------------------------------------------------- */
 
 /* An application that had it open when we stopped may have gone on in the
@@ -321,8 +230,7 @@ static bool wal_is_left(struct database *database)
            status.st_size > 0;
 }
 
-/* Is the file not the one that we closed? */
-static bool was_touched(struct database *database)
+bool recover_was_touched(struct database *database)
 {
     struct meta_fingerprint now;
 
@@ -355,21 +263,14 @@ static int recover_content(struct database *database, struct log_found *found)
         found->last.last_txid == database->applied.txid)
         wal_place_set(database, &found->last);
     view_set(database);
-    if (rc == 0 && is_clean(database)) {
-        touched = was_touched(database);
-        if (!touched && (replica || !wal_is_left(database))) {
+    if (replica)
+        return recover_replica(database, rc, false);
+    if (rc == 0 && recover_is_clean(database)) {
+        touched = recover_was_touched(database);
+        if (!touched && !wal_is_left(database)) {
             rollback_explained(database);
             return 0;
         }
-    }
-    if (replica) {
-        if (touched)
-            rc = -EBADMSG; /* somebody wrote to it, and no log says what */
-        if (rc == 0 && database->view.page_bytes != 0 &&
-            !(database->meta.flags & META_COPIED))
-            rc = -EBADMSG; /* a copy was being put in place */
-        rc = rc == 0 ? replica_recover(database) : rc;
-        return rc == -EBADMSG ? replica_forget(database) : rc;
     }
     if (rc == -EBADMSG) { /* every page counts as changed */
         hashes_free(&database->hashes);
@@ -415,7 +316,7 @@ static int recover_second(struct database *database, struct meta *meta)
     if (catalog->config.role == DATABASE_PRIMARY)
         first->needs_reread = true;
     else
-        rc = replica_forget(first);
+        rc = recover_forget(first, false);
     database_unref(first);
     if (rc == 0)
         rc = remains_retire(database, "two had the name; this one is given "
@@ -444,7 +345,7 @@ static int recover_loaded(struct database *database, struct meta *meta)
                       &database->lineage, &found);
     /* One that cannot be read must not keep the others from being served. */
     if (rc == -EBADMSG && catalog->config.role == DATABASE_REPLICA)
-        return replica_forget(database);
+        return recover_forget(database, false);
     if (rc == -EBADMSG)
         return remains_retire(database,
                               "its log is damaged, and kept in lost/; the file "

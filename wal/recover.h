@@ -20,4 +20,16 @@ void recover_mark_clean(void *context, struct database *database);
 /* Before the first change after a clean start: the mark is taken back. */
 int recover_unmark_clean(struct database *database);
 
+/* Processes that outlived an earlier daemon have the files open. */
+bool recover_has_orphans(struct database *database);
+
+/* The page hashes anew, as of the log's end. -EBADMSG: it cannot tell. */
+int recover_hashes(struct database *database);
+
+/* The last stop was in order, and nothing came after it. */
+bool recover_is_clean(struct database *database);
+
+/* The file is not the one that we closed then. */
+bool recover_was_touched(struct database *database);
+
 #endif

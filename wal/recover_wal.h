@@ -15,7 +15,4 @@
  */
 int recover_wal(struct database *database);
 
-/* True when processes that outlived an earlier daemon have the files open. */
-bool recover_has_orphans(struct database *database);
-
 #endif

@@ -20,10 +20,12 @@
 #include "wal/attach.h"
 #include "wal/backfill.h"
 #include "wal/catalog.h"
+#include "wal/held.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
 #include "wal/offer.h"
 #include "wal/primary.h"
+#include "wal/recover_replica.h"
 #include "wal/remains.h"
 #include "wal/retention.h"
 #include "wal/worker.h"
@@ -392,18 +394,6 @@ static void consumed_show(struct database *database)
 
 static void note_handle(struct database *database, struct note *note);
 
-/* A closing checkpoint holds up what changes content, any checkpoint a drop:
- * the anchor is the checkpoint thread's until it is done. Who had the name
- * before, and is not done with it, holds up both. */
-static bool is_held(const struct database *database, enum note_kind kind)
-{
-    if (kind == NOTE_DROP)
-        return database->apply.checkpointing || database->after != NULL;
-    return (database->apply.hold || database->after != NULL) &&
-           (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
-            kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END);
-}
-
 /* Who had our name is gone? Until then the files of that name are his. */
 static void after_check(struct database *database)
 {
@@ -418,12 +408,9 @@ static void after_check(struct database *database)
 /* What waited, in its order, until something has to wait again. */
 static void held_release(struct database *database)
 {
-    while (!list_is_empty(&database->held)) {
-        struct note *note = LIST_ENTRY(database->held.next, struct note, link);
+    struct note *note;
 
-        if (is_held(database, note->kind))
-            return;
-        list_remove(&note->link);
+    while ((note = held_next(database)) != NULL) {
         note_handle(database, note);
         note_free(note);
     }
@@ -433,9 +420,12 @@ void replica_step(struct database *database)
 {
     if (database->view.state == DATABASE_DROPPED || database->closing)
         return;
+    if (database->view.state == DATABASE_HELD_BACK)
+        recover_held_back(database);
     after_check(database);
     held_release(database);
-    if (database->view.state == DATABASE_DROPPED)
+    if (database->view.state == DATABASE_DROPPED ||
+        database->view.state == DATABASE_HELD_BACK)
         return;
     offer_catch_up(database);
     copy_place_if_complete(database);
@@ -483,17 +473,6 @@ static void note_owner(struct database *database)
     if (chown(path, database->meta.uid, database->meta.gid) != 0 ||
         chmod(path, database->meta.mode & 07777) != 0)
         notes_fails(database);
-}
-
-/* Behind those that wait: order is everything to what changes content. */
-static bool has_to_wait(const struct database *database, enum note_kind kind)
-{
-    if (is_held(database, kind))
-        return true;
-    return !list_is_empty(&database->held) &&
-           (kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
-            kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END ||
-            kind == NOTE_DROP);
 }
 
 /* Its checkpoint, if one runs, closes it when it is done. */
@@ -567,10 +546,8 @@ static void note_handle(struct database *database, struct note *note)
 
 void replica_note(struct database *database, struct note *note)
 {
-    if (has_to_wait(database, note->kind)) {
-        list_push_back(&database->held, &note->link);
+    if (held_take(database, note))
         return;
-    }
     note_handle(database, note);
     note_free(note);
 }

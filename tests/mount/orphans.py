@@ -1,0 +1,119 @@
+"""Processes that outlive a daemon with a database open: nobody sees what they
+do, so the next daemon holds the database back until they are gone. Only in
+passthrough: in classic mode nothing works without a daemon."""
+import cluster
+import sql
+import workers
+from runner import expect, expect_eq, expect_raises, test, until
+
+
+def make(path):
+    with sql.connect(path, journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(v)")
+        connection.executemany("INSERT INTO t VALUES (?)",
+                               [(n,) for n in range(10)])
+
+
+def add(path):
+    with sql.connect(path) as connection:
+        connection.execute("INSERT INTO t VALUES ('one more')")
+
+
+def go_on_reading(control, path):
+    """Holds on to what it has, whatever happens below; the rows it saw."""
+    connection = sql.open_reader(path)
+    seen = set()
+    while control.running():
+        seen.add(sql.one(connection, "SELECT count(*) FROM t"))
+    connection.close()
+    return sorted(seen)
+
+
+def go_on_writing(control, path):
+    """NORMAL without checkpoints needs no daemon; the number of commits."""
+    done = 0
+    with sql.connect(path, synchronous="normal",
+                     wal_autocheckpoint=0) as connection:
+        while control.running():
+            connection.execute("INSERT INTO t VALUES ('a commit')")
+            done += 1
+    return done
+
+
+def state(node):
+    return node.databases()["app.db"]["state"]
+
+
+def goes_round(worker):
+    before = worker.count()
+    until(lambda: worker.count() > before + 2, "the worker does nothing")
+
+
+@test(seconds=60, modes=("passthrough",))
+def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    make(nodes.primary.path("app.db"))
+    nodes.compare("app.db")
+    reader = workers.Worker(go_on_reading, replica.path("app.db"))
+    goes_round(reader)
+    replica.kill()
+    add(nodes.primary.path("app.db"))
+    replica.start()
+    expect_eq(state(replica), "held_back")
+    expect_raises(sql.sqlite3.OperationalError, "unable to open",
+                  sql.open_reader, replica.path("app.db"))
+    add(nodes.primary.path("app.db"))
+    # Another name's stream goes on meanwhile.
+    make(nodes.primary.path("other.db"))
+    token = nodes.primary.token("other.db")
+    replica.reach("other.db", token)
+    expect_eq(state(replica), "held_back")
+    goes_round(reader)
+    expect_eq(reader.stop(), [10])
+    until(lambda: state(replica) != "held_back", "still held back")
+    expect_eq(nodes.compare("app.db")["table t"][0], 12)
+    add(nodes.primary.path("app.db"))
+    expect_eq(nodes.compare("app.db")["table t"][0], 13)
+
+
+@test(seconds=60, modes=("passthrough",))
+def a_replica_holds_back_through_a_drop_and_a_new_database(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    make(nodes.primary.path("app.db"))
+    nodes.compare("app.db")
+    reader = workers.Worker(go_on_reading, replica.path("app.db"))
+    goes_round(reader)
+    replica.kill()
+    replica.start()
+    expect_eq(state(replica), "held_back")
+    cluster.os.unlink(nodes.primary.path("app.db"))
+    make(nodes.primary.path("app.db"))
+    add(nodes.primary.path("app.db"))
+    goes_round(reader)
+    expect_eq(reader.stop(), [10])
+    expect_eq(nodes.compare("app.db")["table t"][0], 11)
+
+
+@test(seconds=60, modes=("passthrough",))
+def a_primary_finds_what_a_writer_of_before_committed_without_it(stage):
+    nodes = cluster.pair(stage)
+    primary = nodes.primary
+    make(primary.path("app.db"))
+    nodes.compare("app.db")
+    writer = workers.Worker(go_on_writing, primary.path("app.db"))
+    goes_round(writer)
+    primary.kill()
+    goes_round(writer)
+    primary.start()
+    expect_eq(state(primary), "held_back")
+    goes_round(writer)
+    expect_raises(sql.sqlite3.OperationalError, "unable to open",
+                  add, primary.path("app.db"))
+    commits = writer.stop()
+    until(lambda: state(primary) != "held_back", "still held back")
+    expect_eq(nodes.compare("app.db")["table t"][0], 10 + commits)
+    add(primary.path("app.db"))
+    expect_eq(nodes.compare("app.db")["table t"][0], 11 + commits)
+    expect(commits > 6, "it did not go on")
