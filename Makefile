@@ -71,7 +71,7 @@ FORMATTED := $(SOURCES) $(wildcard $(ROOMS:%=%/*.h) tests/*.h tests/*/*.[ch] \
   bench/*.[ch])
 tests_of = $(patsubst %.c,$(OUT)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 
-.PHONY: all objects flags test $(SUITES) fuzz coverage lint format demo bench \
+.PHONY: all objects flags test $(SUITES) asan tsan fuzz coverage lint format demo bench \
   install clean distclean help FORCE
 .PRECIOUS: $(OUT)/%.o
 .DELETE_ON_ERROR:
@@ -92,6 +92,10 @@ $(DEPS): tools/deps
 	@tools/deps && touch $@
 
 # ---- rules -----------------------------------------------------------------
+
+# ThreadSanitizer is slow, most of all where a test has no threads.
+TSAN := TSAN_OPTIONS='suppressions=$(abspath tests/support/tsan.supp) \
+  second_deadlock_stack=1' TEST_SECONDS=180 ROUNDS=10
 
 # Tests go on without a file that does not compile, and count it as a failure:
 # one unfinished file must not hide what the others do.
@@ -147,6 +151,7 @@ define suite
 $(1): $(call tests_of,$(1)) $(if $(call run_of,$(1)),all)
 	+$$Q TIDEMARK=$(abspath $(PROGRAM)) TIDEMARK_SO=$(abspath $(EXTENSION)) \
 	  MODE=$(MODE) BUILD=$(BUILD) OBJECTS='$(OBJECTS)' V=$(V) \
+	  $(if $(filter tsan,$(MODE)),$(TSAN)) \
 	  exec tools/suite $(1) $(call tests_of,$(1)) $(call run_of,$(1))
 endef
 $(foreach s,$(filter-out fuzz-replay,$(SUITES)),$(eval $(call suite,$(s))))
@@ -163,9 +168,17 @@ cluster: ## tests/cluster: daemons on loopback
 canary: ## tests/canary: planted faults, which these tests must notice
 crash: ## tests/crash: kill and power loss at every named point
 
+asan: $(DEPS) ## the mount suite with ASan, UBSan and a leak check at the end
+	+$Q MODES=$(or $(MODES),one) $(MAKE) MODE=asan mount
+
+TSAN_WORDS := workers_are_slow shows_a_prefix starts_over
+tsan: $(DEPS) ## in-process suites and some loads of the cluster with TSan
+	+$Q TEST_MODE=tsan MODES=$(or $(MODES),one) WORDS='$(TSAN_WORDS)' \
+	  MAKE='$(MAKE)' exec tools/test unit property cluster
+
 test: $(DEPS) ## set up, then every suite; the last line is the verdict
 	+$Q $(if $(filter file,$(origin MODE)),,TEST_MODE=$(MODE)) MAKE='$(MAKE)' \
-	  exec tools/test $(SUITES)
+	  exec tools/test $(SUITES) $(if $(filter file,$(origin MODE)),asan tsan)
 
 fuzz: ## make MODE=fuzz fuzz SECONDS=60: libFuzzer on every decoder
 	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) tools/fuzz $(or $(SECONDS),60)

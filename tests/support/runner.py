@@ -6,6 +6,7 @@ helpers that end with it. Whatever happens inside, the runner ends the test's
 process group, takes its mounts away and removes its folder.
 
     tests/mount/run [WORD ...]    runs the tests whose name contains a WORD
+                                  (or one of WORDS in the environment)
 
 SEED=n repeats a run, V=1 shows what passing tests printed, LONG=1 asks for
 the whole of what is otherwise a sample, MODES=classic runs one mode alone,
@@ -36,7 +37,7 @@ REPORTS = ("ERROR: AddressSanitizer", "ERROR: LeakSanitizer",
 REPORT_LINES = 80
 LONG = os.environ.get("LONG", "0") != "0"
 VERBOSE = os.environ.get("V", "0") != "0"
-TESTS = []
+TESTS, SAMPLES = [], set()
 PR_SET_PDEATHSIG = 1
 MNT_FORCE, MNT_DETACH = 1, 2
 libc = ctypes.CDLL(None, use_errno=True)
@@ -46,9 +47,12 @@ class Skip(Exception):
     """This machine cannot run the test; says why."""
 
 
-def test(seconds=60, modes=MODES):
-    """Marks a test: its time limit, and the mount modes it runs in."""
+def test(seconds=60, modes=MODES, sample=False):
+    """Marks a test: its time limit, and the mount modes it runs in; a sample
+    runs in one of them, unless LONG."""
     def mark(function):
+        if sample and not LONG:
+            SAMPLES.add(function)
         if name_of(function) not in (name_of(one[0]) for one in TESTS):
             for mode in modes:
                 TESTS.append((function, mode, seconds))
@@ -305,6 +309,9 @@ class Run:
         for pid, one in list(self.running.items()):
             if now - one["since"] > one["seconds"]:
                 os.killpg(pid, signal.SIGKILL)
+                # What dies may wait for a mount that nobody serves any more.
+                for point in mounts_below(one["folder"]):
+                    unmount(point)
                 self.end(pid, os.waitpid(pid, 0)[1], True)
                 return
         time.sleep(0.02)
@@ -364,11 +371,11 @@ def pick_modes(why_not):
 def pick_tests(modes, words, seed):
     tests = [t for t in TESTS if t[1] in modes and
              (not words or any(w in t[0].__name__ for w in words))]
-    if os.environ.get("MODES") != "one":
-        return tests
+    one = os.environ.get("MODES") == "one"
     rng, kept = random.Random(seed), []
     for function in dict.fromkeys(t[0] for t in tests):
-        kept.append(rng.choice([t for t in tests if t[0] is function]))
+        own = [t for t in tests if t[0] is function]
+        kept += [rng.choice(own)] if one or function in SAMPLES else own
     return kept
 
 
@@ -377,7 +384,7 @@ def main(script, jobs=1, why_not=lambda mode: ""):
     sys.dont_write_bytecode = True
     os.umask(0o022)
     load(os.path.dirname(os.path.abspath(script)))
-    words = sys.argv[1:]
+    words = sys.argv[1:] or os.environ.get("WORDS", "").split()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, on_signal)
     run = Run(pick_seed(), int(os.environ.get("JOBS", jobs)))
