@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/os.h"
+#include "fuse/beneath.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -114,6 +115,23 @@ static char *mountinfo_read(void)
     return text;
 }
 
+/* How many mounts lie upon each other at path. */
+static unsigned mounts_at(const char *path)
+{
+    char *text = mountinfo_read();
+    unsigned count = 0;
+
+    for (const char *line = text; line != NULL && *line != '\0';) {
+        char point[PATH_MAX], type[64];
+
+        count += line_parse(line, point, type) && strcmp(point, path) == 0;
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
+    free(text);
+    return count;
+}
+
 static bool is_ours(const char *path)
 {
     char *text = mountinfo_read(), type[64];
@@ -179,9 +197,13 @@ static bool is_dead(const char *path)
            (errno == ENOTCONN || errno == ECONNABORTED) && is_ours(path);
 }
 
-static int remove_dead(const char *path, char error_text[MOUNT_ERROR_BYTES])
+/* All but the last `keep` mounts, as far as they are dead. Counts first: to
+ * ask our own mount, which does not answer yet, would be to wait for it. */
+static int remove_dead(const char *path, unsigned keep,
+                       char error_text[MOUNT_ERROR_BYTES])
 {
-    for (int i = 0; i < STALE_MAX && is_dead(path); i++) {
+    for (int i = 0; i < STALE_MAX && mounts_at(path) > keep && is_dead(path);
+         i++) {
         if (umount2(path, MNT_DETACH) < 0 &&
             (errno != EPERM || mountpoint_unmount(path, true) != 0))
             return explain(-errno, error_text,
@@ -193,12 +215,14 @@ static int remove_dead(const char *path, char error_text[MOUNT_ERROR_BYTES])
     return 0;
 }
 
-static int check_empty(const char *path, char error_text[MOUNT_ERROR_BYTES])
+/* directory: a descriptor, which is used up, or why there is none. */
+static int check_empty(const char *path, int directory,
+                       char error_text[MOUNT_ERROR_BYTES])
 {
-    DIR *stream = opendir(path);
+    DIR *stream = directory < 0 ? NULL : fdopendir(directory);
     const struct dirent *entry;
     char found[NAME_MAX + 1] = "";
-    int error = errno;
+    int error = directory < 0 ? -directory : errno;
 
     if (stream == NULL && error == ENOTDIR)
         return explain(-ENOTDIR, error_text,
@@ -219,10 +243,43 @@ static int check_empty(const char *path, char error_text[MOUNT_ERROR_BYTES])
                    path, found);
 }
 
+static int directory_open(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+    return fd < 0 ? -errno : fd;
+}
+
+/*
+ * One dead mount stays, if it can, until ours is beneath it: programs that
+ * try again and again must not find the bare directory. 0: what it covers is
+ * empty. -EAGAIN: it cannot.
+ */
+static int check_beneath(const char *path, char error_text[MOUNT_ERROR_BYTES])
+{
+    int bare, rc;
+
+    if (!is_dead(path) || mounts_at(path) != 1)
+        return -EAGAIN;
+    bare = beneath_open(path);
+    if (bare < 0)
+        return -EAGAIN;
+    rc = check_empty(path, bare, error_text);
+    /* Who is to move files away must see them. */
+    if (rc < 0)
+        (void)umount2(path, MNT_DETACH);
+    return rc;
+}
+
 int mountpoint_prepare(const char *path, char error_text[MOUNT_ERROR_BYTES])
 {
-    int rc = remove_dead(path, error_text);
+    int rc = remove_dead(path, 1, error_text);
 
+    if (rc == 0)
+        rc = check_beneath(path, error_text);
+    if (rc != -EAGAIN)
+        return rc;
+    rc = remove_dead(path, 0, error_text);
     if (rc < 0)
         return rc;
     if (is_ours(path))
@@ -230,7 +287,7 @@ int mountpoint_prepare(const char *path, char error_text[MOUNT_ERROR_BYTES])
                        "mount: %s: another tidemark is mounted there; stop it "
                        "first, or choose another mount",
                        path);
-    return check_empty(path, error_text);
+    return check_empty(path, directory_open(path), error_text);
 }
 
 /* ---- mount and unmount --------------------------------------------------- */
@@ -254,28 +311,55 @@ static int device_open(char error_text[MOUNT_ERROR_BYTES])
                    strerror(-rc));
 }
 
-int mountpoint_mount(const char *path, bool allow_other,
-                     char error_text[MOUNT_ERROR_BYTES])
+/* mount(2); a positive errno. */
+static int mount_on_top(const char *path, int device, bool allow_other)
 {
     char options[128];
-    struct stat status;
-    int fd = device_open(error_text), error = site_fault(SITE_MOUNT_MOUNT);
+    int error = site_fault(SITE_MOUNT_MOUNT);
 
-    if (fd < 0)
-        return fd;
-    if (stat(path, &status) < 0) {
-        error = errno;
-        close(fd);
-        return explain(-error, error_text, "mount: %s: %s", path,
-                       strerror(error));
-    }
     snprintf(options, sizeof options,
              "fd=%d,rootmode=%o,user_id=%u,group_id=%u,default_permissions%s",
-             fd, status.st_mode & S_IFMT, getuid(), getgid(),
+             device, S_IFDIR, getuid(), getgid(),
              allow_other ? ",allow_other" : "");
     if (error == 0 && mount("tidemark", path, MOUNTPOINT_FSTYPE,
                             MS_NOSUID | MS_NODEV, options) < 0)
         error = errno;
+    return error;
+}
+
+/* In place of a dead mount that mountpoint_prepare() has left: returns a
+ * descriptor as mountpoint_mount(), or -EAGAIN and the dead one is gone. */
+static int mount_in_place(const char *path, bool allow_other,
+                          char error_text[MOUNT_ERROR_BYTES])
+{
+    int fd = device_open(error_text), rc;
+
+    if (fd < 0)
+        return fd;
+    rc = beneath_mount(path, fd, allow_other);
+    if (rc == 0)
+        rc = remove_dead(path, 1, error_text);
+    else
+        rc = remove_dead(path, 0, error_text) < 0 ? -EBUSY : -EAGAIN;
+    if (rc == 0)
+        return fd;
+    close(fd);
+    return rc;
+}
+
+int mountpoint_mount(const char *path, bool allow_other,
+                     char error_text[MOUNT_ERROR_BYTES])
+{
+    int fd = -EAGAIN, error;
+
+    if (is_dead(path))
+        fd = mount_in_place(path, allow_other, error_text);
+    if (fd != -EAGAIN)
+        return fd;
+    fd = device_open(error_text);
+    if (fd < 0)
+        return fd;
+    error = mount_on_top(path, fd, allow_other);
     if (error == 0)
         return fd;
     close(fd);

@@ -18,7 +18,8 @@ int mountpoint_resolve(const char *path, char **ret_path,
                        char error_text[MOUNT_ERROR_BYTES]);
 
 /* Removes mounts of dead daemons, then checks that path is an empty directory
- * and no mount of a living one. */
+ * and no mount of a living one. One dead mount may stay: it covers the
+ * directory until mountpoint_mount() changes it for ours. */
 int mountpoint_prepare(const char *path, char error_text[MOUNT_ERROR_BYTES]);
 
 /*

@@ -26,8 +26,8 @@ def hold_on(control, path, seed, acknowledged):
             name = "%s-%d" % (uuid.UUID(int=rng.getrandbits(128)), os.getpid())
             try:
                 if connection is None:
-                    # mode=rw: for some microseconds, while a dead mount is
-                    # changed for a new one, the bare directory shows.
+                    # mode=rw: before Linux 6.5 the bare directory shows for
+                    # some microseconds while a dead mount is changed.
                     connection = sqlite3.connect(
                         "file:%s?mode=rw" % path, timeout=2, uri=True,
                         isolation_level=None)

@@ -12,6 +12,7 @@ import workers
 from runner import expect, expect_eq, expect_raises, test, until
 
 KILLS = 6
+RESTARTS = 20
 
 
 def make(path, rows=50, mode="wal"):
@@ -185,6 +186,49 @@ def a_kill_gives_programs_in_the_mount_an_error_at_once(stage):
                       nodes.primary.mount)
         nodes.primary.start()
     nodes.compare("app.db")
+
+
+def insist(control, path):
+    """A program that opens its database, made when it is missing, in a loop
+    as tight as can be; how often it had it."""
+    had = 0
+    while control.running():
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o644))
+            had += 1
+        except OSError:
+            pass
+    return had
+
+
+def insist_with_sqlite(control, path):
+    had = 0
+    while control.running():
+        try:
+            with sql.connect(path, timeout=1) as connection:
+                connection.execute("CREATE TABLE IF NOT EXISTS t(id, v)")
+                had += 1
+        except sql.sqlite3.Error:
+            pass
+    return had
+
+
+@test(seconds=120)
+def between_a_dead_mount_and_the_next_no_bare_directory_shows(stage):
+    if tuple(int(n) for n in os.uname().release.split(".")[:2]) < (6, 5):
+        raise runner.Skip("needs Linux 6.5: mounts beneath others")
+    node = cluster.single(stage)
+    make(node.path("app.db"))
+    applications = [workers.Worker(insist, node.path("app.db")),
+                    workers.Worker(insist_with_sqlite, node.path("app.db"))]
+    for _ in range(RESTARTS):
+        node.kill(10)
+        node.start()  # refused when something is in the bare directory
+    stage.say(workers.stop(applications))
+    node.stop()
+    expect_eq(os.listdir(node.mount), [])
+    node.start()
+    expect_eq(facts(node.path("app.db"))["table t"][0], 50)
 
 
 def guardian_of(node):

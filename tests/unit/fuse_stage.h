@@ -112,6 +112,19 @@ static void stage_set(void)
     fake_open(&now.catalog);
 }
 
+/* What a dead daemon leaves. */
+__attribute__((unused)) static int mount_dead(void)
+{
+    int device = open("/dev/fuse", O_RDWR | O_CLOEXEC), rc;
+    char options[96];
+
+    snprintf(options, sizeof options,
+             "fd=%d,rootmode=40000,user_id=0,group_id=0", device);
+    rc = mount("dead", mount_path(), "fuse.tidemark", 0, options);
+    close(device);
+    return rc;
+}
+
 static void stage_strike(void)
 {
     fake_close(&now.catalog);

@@ -166,3 +166,33 @@ FAULT(a_missing_device_is_explained, "mount.device=1:ENOENT")
     EXPECT_TRUE(strstr(error, "modprobe fuse") != NULL);
     stage_strike();
 }
+
+static void in_place_of_a_dead_mount(void)
+{
+    stage_set();
+    EXPECT_OK(mount_dead());
+    EXPECT_OK(stage_mount(NULL));
+    EXPECT_SH("echo x >file; test -s $F/file");
+    stage_close(); /* and nothing else is mounted there: rm works */
+}
+
+FAULT(a_kernel_that_mounts_nothing_beneath_changes_a_dead_mount_in_two_steps,
+      "beneath.mount=1+:EACCES")
+{
+    in_place_of_a_dead_mount();
+}
+
+FAULT(what_a_dead_mount_covers_need_not_be_seen, "beneath.open=1+:EACCES")
+{
+    in_place_of_a_dead_mount();
+}
+
+FAULT(a_mount_goes_on_without_a_guardian, "guardian.fork=1:ENOMEM")
+{
+    char error[MOUNT_ERROR_BYTES] = "";
+
+    EXPECT_OK(stage_try(error));
+    EXPECT_SH("echo x >file; test -s $F/file");
+    mount_on_child(now.mount);
+    stage_close();
+}

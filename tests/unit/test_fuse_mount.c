@@ -98,6 +98,27 @@ TEST(a_mount_left_by_a_dead_daemon_is_cleaned_up)
     stage_close();
 }
 
+TEST(what_a_dead_mount_hides_is_found_before_it_is_hidden_again)
+{
+    char error[MOUNT_ERROR_BYTES], file[128];
+
+    if (!can_mount())
+        return;
+    stage_set();
+    snprintf(file, sizeof file, "%s/lost.db", mount_path());
+    close(open(file, O_CREAT | O_WRONLY | O_CLOEXEC, 0644));
+    EXPECT_EQ(try_mount(mount_path(), error), -ENOTEMPTY);
+    EXPECT_TRUE(strstr(error, "lost.db") != NULL);
+    /* Beneath a dead mount, too; then it can be seen, to be moved away. */
+    EXPECT_OK(mount_dead());
+    EXPECT_EQ(access(file, F_OK), -1);
+    EXPECT_EQ(try_mount(mount_path(), error), -ENOTEMPTY);
+    EXPECT_TRUE(strstr(error, "lost.db") != NULL);
+    EXPECT_OK(unlink(file));
+    EXPECT_EQ(try_mount(mount_path(), error), 0);
+    stage_strike();
+}
+
 TEST(a_busy_mount_is_detached_and_says_so)
 {
     char path[128], byte;
