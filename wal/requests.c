@@ -224,11 +224,13 @@ static void requeue(struct database *database, struct database_request *request)
 
 void requests_run(struct database *database, struct database_request *request)
 {
-    int rc = -ENOENT;
+    int rc;
 
-    if (log_of(database) == NULL)
+    if (database->view.state == DATABASE_DROPPED)
+        rc = -ENOENT; /* nothing runs for it later: no -EAGAIN */
+    else if (log_of(database) == NULL)
         rc = -EAGAIN; /* new, and its files could not be made yet */
-    else if (database->view.state != DATABASE_DROPPED)
+    else
         rc = request->kind == DATABASE_READ_LOG ? read_log(database, request)
                                                 : copy(database, request);
     if (rc < 0)
