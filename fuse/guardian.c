@@ -30,6 +30,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -149,13 +150,13 @@ static _Noreturn void act(const struct charge *charge)
     _exit(EXIT_SUCCESS);
 }
 
-static const struct charge *told_charge; /* for the handler alone */
+static sigjmp_buf told;
 
-/* Interrupts nothing but the wait for the mutex: all is allowed here. */
+/* Out of the wait for the mutex, the one thing that it can interrupt. */
 static void on_told(int number)
 {
     (void)number;
-    act(told_charge);
+    siglongjmp(told, 1);
 }
 
 /* All other signals stay blocked: only SIGKILL ends it, and the daemon sends
@@ -163,18 +164,19 @@ static void on_told(int number)
 static _Noreturn void keep_watch(struct charge *charge)
 {
     struct sigaction action = {.sa_handler = on_told};
-    sigset_t told;
+    sigset_t signals;
 
     let_go(charge);
     title_set();
-    told_charge = charge;
     sigaction(SIGNAL_TOLD, &action, NULL);
-    sigemptyset(&told);
-    sigaddset(&told, SIGNAL_TOLD);
-    pthread_sigmask(SIG_UNBLOCK, &told, NULL);
-    if (pthread_mutex_lock(&charge->pact->alive) != EOWNERDEAD)
-        _exit(EXIT_SUCCESS);
-    pthread_sigmask(SIG_BLOCK, &told, NULL);
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGNAL_TOLD);
+    if (sigsetjmp(told, true) == 0) {
+        pthread_sigmask(SIG_UNBLOCK, &signals, NULL);
+        if (pthread_mutex_lock(&charge->pact->alive) != EOWNERDEAD)
+            _exit(EXIT_SUCCESS);
+        pthread_sigmask(SIG_BLOCK, &signals, NULL);
+    }
     act(charge);
 }
 
