@@ -173,6 +173,14 @@ static inline struct database *copy_of(const struct database *database)
     return copy;
 }
 
+static inline struct database *the_copy_of(const struct database *database)
+{
+    struct database *copy = copy_of(database);
+
+    ASSERT(copy != NULL);
+    return copy;
+}
+
 static inline bool is_equal(const struct database *database)
 {
     const struct database *copy = copy_of(database);

@@ -13,12 +13,12 @@ TEST(a_new_replica_gets_the_content_and_then_every_commit)
     commits(database, &rng, 20);
     client_starts();
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     for (int i = 0; i < 50; i++) {
         engine_commit(database, &rng);
         UNTIL(is_equal(database));
     }
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     EXPECT_GE(database->tail_hits, 50); /* from memory, not from the log */
     the_cluster_ends();
 }
@@ -37,7 +37,7 @@ TEST(a_replica_that_was_away_resumes_from_the_log)
     commits(database, &rng, 300);
     client_starts();
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     the_cluster_ends();
 }
 
@@ -56,7 +56,7 @@ TEST(a_replica_away_for_longer_than_the_log_is_copied_again)
     engine_trim(database, 5);
     client_starts();
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 2);
+    EXPECT_EQ(the_copy_of(database)->copies, 2);
     EXPECT_EQ(database->pinned, 0);
     the_cluster_ends();
 }
@@ -75,7 +75,7 @@ TEST(more_than_a_window_of_records_arrives_whole)
     commits(database, &rng, 1500); /* about 18 MB */
     client_starts();
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     the_cluster_ends();
 }
 
@@ -97,7 +97,7 @@ TEST(a_large_transaction_in_parts_is_read_from_the_log_part_by_part)
     }
     commits(database, &rng, 30);
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     the_cluster_ends();
 }
 
@@ -142,7 +142,7 @@ TEST(the_replica_comes_back_when_the_primary_does)
     UNTIL((client_facts(client, &facts), facts.failure[0] != '\0'));
     server_starts();
     UNTIL(is_equal(database));
-    EXPECT_EQ(copy_of(database)->copies, 1);
+    EXPECT_EQ(the_copy_of(database)->copies, 1);
     the_cluster_ends();
 }
 
@@ -160,11 +160,11 @@ TEST(databases_made_and_dropped_while_connected_come_and_go)
     second->view.owner_uid = 1000;
     commits(second, &rng, 1);
     UNTIL(is_equal(second));
-    EXPECT_EQ(copy_of(second)->view.owner_uid, 1000);
+    EXPECT_EQ(the_copy_of(second)->view.owner_uid, 1000);
     second->view.owner_mode = 0600;
     second->changed = true;
-    UNTIL(copy_of(second)->view.owner_mode == 0600);
-    copy = copy_of(first);
+    UNTIL(the_copy_of(second)->view.owner_mode == 0600);
+    copy = the_copy_of(first);
     first->view.state = DATABASE_DROPPED;
     first->changed = true;
     UNTIL(copy->view.state == DATABASE_DROPPED);
@@ -184,7 +184,7 @@ TEST(a_database_dropped_while_the_replica_was_away_goes_when_it_is_back)
     client_starts();
     UNTIL(is_equal(database));
     client_stops();
-    copy = copy_of(database);
+    copy = the_copy_of(database);
     database->view.state = DATABASE_DROPPED;
     client_starts();
     UNTIL(copy->view.state == DATABASE_DROPPED);
@@ -220,7 +220,7 @@ TEST(a_replica_that_diverged_is_brought_back_by_a_copy)
     client_starts();
     UNTIL(is_equal(database));
     client_stops();
-    copy = copy_of(database);
+    copy = the_copy_of(database);
     replica.epoch = primary.epoch;
     commits(copy, &rng, 3); /* it wrote by itself */
     commits(database, &rng, 2);
@@ -314,7 +314,7 @@ TEST(a_primary_from_before_a_newer_epoch_is_refused_until_it_raises_its_own)
     UNTIL(is_equal(database));
     client_stops();
     newer = epoch_raise(primary.epoch, 9);
-    EXPECT_OK(history_begin(&copy_of(database)->history, newer, 100));
+    EXPECT_OK(history_begin(&the_copy_of(database)->history, newer, 100));
     client_starts();
     UNTIL((client_facts(client, &facts),
            strncmp(facts.failure, "fenced: ", 8) == 0));
@@ -409,12 +409,12 @@ TEST(databases_that_are_dropped_are_let_go_while_the_connection_lasts)
 
     a_cluster();
     client_starts();
-    for (uint8_t i = 0; i < ARRAY_LENGTH(all); i++) {
+    for (unsigned i = 0; i < ARRAY_LENGTH(all); i++) {
         snprintf(name, sizeof name, "%u.db", i);
         all[i] = a_database(name, (uint8_t)(i + 1));
         commits(all[i], &rng, 3);
         UNTIL(is_equal(all[i]));
-        copy = copy_of(all[i]);
+        copy = the_copy_of(all[i]);
         /* Acks and credit of this may still be on their way. */
         commits(all[i], &rng, (int)rng_below(&rng, 3));
         for (uint64_t turns = rng_below(&rng, 4); turns > 0; turns--)
