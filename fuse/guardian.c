@@ -2,7 +2,7 @@
 /*
  * fuse/guardian.c - see guardian.h.
  *
- *   daemon: locks the mutex, forks, serves ... kills the guardian, unlocks
+ *   daemon: forks, locks the mutex, serves ... kills the guardian, unlocks
  *   guardian: waits for the mutex -> EOWNERDEAD, or it is told -> aborts, ends
  *
  * It is told, by a signal, when the daemon dies of its own mistake: then the
@@ -39,13 +39,14 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define CONTROLS "/sys/fs/fuse/connections"
 #define ROOT_FD 3
-#define HELD_FD 4
+#define LINE_FD 4
 #define SIGNAL_TOLD SIGUSR1
 
 struct guardian_pact {
@@ -58,7 +59,7 @@ struct charge {
     const char *path; /* for people */
     char control[64]; /* writing to it aborts the connection */
     int root;
-    int held; /* the daemon waits until it is closed */
+    int line; /* to the daemon, see begin() */
 };
 
 /* ---- the guardian -------------------------------------------------------- */
@@ -88,21 +89,23 @@ static void title_set(void)
         snprintf(memset((char *)from, 0, to - from), to - from, GUARDIAN_NAME);
 }
 
-/* Keeps the root of the mount and standard error. What the daemon waits for
- * goes last. */
+/* Keeps the root of the mount and standard error. */
 static void let_go(struct charge *charge)
 {
-    int root = fcntl(charge->root, F_DUPFD, HELD_FD + 1);
-    int held = fcntl(charge->held, F_DUPFD, HELD_FD + 1);
+    int root = fcntl(charge->root, F_DUPFD, LINE_FD + 1);
+    int line = fcntl(charge->line, F_DUPFD, LINE_FD + 1);
+    char nothing;
 
     (void)setsid();
-    if (chdir("/") < 0 || dup2(root, ROOT_FD) < 0 || dup2(held, HELD_FD) < 0)
+    if (chdir("/") < 0 || dup2(root, ROOT_FD) < 0 || dup2(line, LINE_FD) < 0)
         _exit(EXIT_FAILURE);
     charge->root = ROOT_FD;
     close(STDIN_FILENO);
     close(STDOUT_FILENO);
-    closefrom(HELD_FD + 1);
-    close(HELD_FD);
+    closefrom(LINE_FD + 1);
+    while (read(LINE_FD, &nothing, 1) < 0 && errno == EINTR)
+        continue;
+    close(LINE_FD);
 }
 
 /* By fusectl: asks for no privilege, but is often not mounted. */
@@ -232,7 +235,6 @@ static int pact_make(struct guardian *guardian)
     struct guardian_pact *pact = mmap(NULL, sizeof *pact,
                                       PROT_READ | PROT_WRITE,
                                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-    int rc;
 
     if (pact == MAP_FAILED)
         return site_fail(SITE_GUARDIAN_START, NULL, errno);
@@ -241,8 +243,6 @@ static int pact_make(struct guardian *guardian)
     pthread_mutexattr_setrobust(&robust, PTHREAD_MUTEX_ROBUST);
     pthread_mutex_init(&pact->alive, &robust);
     pthread_mutexattr_destroy(&robust);
-    rc = pthread_mutex_lock(&pact->alive);
-    ASSERT(rc == 0);
     guardian->pact = pact;
     return 0;
 }
@@ -278,32 +278,49 @@ static int charge_take(struct charge *charge, bool privileged)
     return 0;
 }
 
-static int begin(struct guardian *guardian, struct charge *charge)
+/* Forks with all signals blocked; an errno. */
+static int fork_guardian(struct guardian *guardian, struct charge *charge)
 {
     sigset_t all, before;
-    int held[2], error = site_fault(SITE_GUARDIAN_FORK);
-    char nothing;
+    int error;
 
-    charge->pact = guardian->pact;
-    if (error == 0 && pipe2(held, O_CLOEXEC) < 0)
-        error = errno;
-    if (error != 0)
-        return site_fail(SITE_GUARDIAN_FORK, NULL, error);
-    charge->held = held[1];
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);
     guardian->pid = fork();
     if (guardian->pid == 0)
         keep_watch(charge);
-    error = errno;
+    error = guardian->pid < 0 ? errno : 0;
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    close(held[1]);
-    /* The pipe's end: it has let go of all that it got from us. Else a daemon
-     * that dies now would leave /dev/fuse open in it. */
-    while (read(held[0], &nothing, 1) < 0 && errno == EINTR)
-        continue;
-    close(held[0]);
-    if (guardian->pid < 0)
+    return error;
+}
+
+/*
+ * Each side waits for the other to hang up. The guardian: then the daemon has
+ * the mutex. The daemon: then the guardian has let go of all that it got; a
+ * daemon that died before would leave /dev/fuse open in it.
+ */
+static int begin(struct guardian *guardian, struct charge *charge)
+{
+    int line[2] = {-1, -1}, error = site_fault(SITE_GUARDIAN_FORK), rc;
+    char nothing;
+
+    charge->pact = guardian->pact;
+    if (error == 0 &&
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, line) < 0)
+        error = errno;
+    charge->line = line[1];
+    if (error == 0)
+        error = fork_guardian(guardian, charge);
+    rc = pthread_mutex_lock(&guardian->pact->alive);
+    ASSERT(rc == 0);
+    if (line[0] >= 0) {
+        close(line[1]);
+        shutdown(line[0], SHUT_WR);
+        while (read(line[0], &nothing, 1) < 0 && errno == EINTR)
+            continue;
+        close(line[0]);
+    }
+    if (error != 0)
         return site_fail(SITE_GUARDIAN_FORK, NULL, error);
     fatal_watch(guardian);
     return 0;
