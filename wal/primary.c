@@ -305,10 +305,16 @@ static void rollback_step(struct database *database, bool modified)
 /* Orphans wrote whatever they wrote: when they are gone, read it all. */
 static void held_back_check(struct database *database)
 {
-    if (recover_has_orphans(database)) {
+    int rc = recover_has_orphans(database) ? -EAGAIN
+                                           : recover_unsummed(database);
+
+    if (rc < 0) {
+        if (rc != -EAGAIN)
+            notes_fails(database);
         worker_at(database, clock_now_ns() + NS_PER_S);
         return;
     }
+    notes_works(database);
     database->needs_reread = true;
     notes_state(database, DATABASE_CLOSED);
     notes_event(database, DATABASE_EVENT_RECOVERED,

@@ -66,6 +66,20 @@ bool recover_has_orphans(struct database *database)
            file_has_orphans(database, "-shm");
 }
 
+int recover_path(const struct database *database, const char *suffix, bool live,
+                 char path[RECOVER_PATH_BYTES])
+{
+    const struct catalog_config *config = &database->catalog->config;
+
+    if (!live) {
+        snprintf(path, RECOVER_PATH_BYTES, "%s%s", database->backing, suffix);
+        return config->data_fd;
+    }
+    snprintf(path, RECOVER_PATH_BYTES, "%s/%s%s", config->mount_path,
+             database->name, suffix);
+    return AT_FDCWD;
+}
+
 /* ---- hashes -------------------------------------------------------------- */
 
 static int hash_record(struct database *database, const struct record *record)
@@ -241,12 +255,15 @@ bool recover_was_touched(struct database *database)
 
 /* The side file may stand at the log's end: its header knows no WAL. */
 static void wal_place_set(struct database *database,
-                          const struct record_header *last)
+                          const struct log_found *found)
 {
     struct record_header *header = &database->applied_header;
 
-    record_copy_place(header, last);
-    header->commit_wall_ns = last->commit_wall_ns;
+    if (found->last.parts == 0 ||
+        found->last.last_txid != database->applied.txid)
+        return;
+    record_copy_place(header, &found->last);
+    header->commit_wall_ns = found->last.commit_wall_ns;
 }
 
 static int recover_content(struct database *database, struct log_found *found)
@@ -259,9 +276,7 @@ static int recover_content(struct database *database, struct log_found *found)
         rc = prepared_settle(database, found, false, rc);
     if (rc < 0 && rc != -EBADMSG)
         return rc;
-    if (found->last.parts != 0 &&
-        found->last.last_txid == database->applied.txid)
-        wal_place_set(database, &found->last);
+    wal_place_set(database, found);
     view_set(database);
     if (replica)
         return recover_replica(database, rc, false);
@@ -356,7 +371,10 @@ static int recover_loaded(struct database *database, struct meta *meta)
         rc = hashes_recover(database);
         if (catalog->config.role == DATABASE_PRIMARY)
             rc = prepared_settle(database, &found, true, rc);
+        wal_place_set(database, &found);
         view_set(database);
+        if (rc == -EBADMSG) /* every page counts as changed */
+            hashes_free(&database->hashes);
         database->view.state = DATABASE_HELD_BACK;
         notes_event(database, DATABASE_EVENT_HELD_BACK,
                     "processes from before still have it open; end them");

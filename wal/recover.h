@@ -8,6 +8,8 @@
 
 #include "wal/engine.h"
 
+#define RECOVER_PATH_BYTES (4096 + DATABASE_NAME_MAX + 32)
+
 /* Loads every directory of db/ and brings its database in order; a tombstone
  * or a directory of nobody is passed over. Main thread, before the workers
  * run. */
@@ -25,6 +27,11 @@ bool recover_has_orphans(struct database *database);
 
 /* The page hashes anew, as of the log's end. -EBADMSG: it cannot tell. */
 int recover_hashes(struct database *database);
+
+/* The file (suffix ""), or what stands beside it; live: as the mount, which
+ * answers, names it. Returns what directory the path starts at. */
+int recover_path(const struct database *database, const char *suffix, bool live,
+                 char path[RECOVER_PATH_BYTES]);
 
 /* The last stop was in order, and nothing came after it. */
 bool recover_is_clean(struct database *database);

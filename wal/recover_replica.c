@@ -20,74 +20,33 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define PATH_BYTES (4096 + DATABASE_NAME_MAX + 32)
-
-/* The file, or what stands beside it; returns the directory path is below. */
-static int path_of(const struct database *database, const char *suffix,
-                   bool live, char path[PATH_BYTES])
-{
-    const struct catalog_config *config = &database->catalog->config;
-
-    if (!live) {
-        snprintf(path, PATH_BYTES, "%s%s", database->backing, suffix);
-        return config->data_fd;
-    }
-    snprintf(path, PATH_BYTES, "%s/%s%s", config->mount_path, database->name,
-             suffix);
-    return AT_FDCWD;
-}
-
 static void remove_companions(struct database *database, bool live)
 {
     static const char *const suffixes[] = {"-wal", "-shm", "-journal"};
-    char path[PATH_BYTES];
+    char path[RECOVER_PATH_BYTES];
 
     for (size_t i = 0; i < ARRAY_LENGTH(suffixes); i++) {
-        int dirfd = path_of(database, suffixes[i], live, path);
+        int dirfd = recover_path(database, suffixes[i], live, path);
 
         (void)os_unlink(dirfd, path, SITE_RECOVER_REMOVE);
     }
 }
 
-/* Redo of one record straight into the file; nobody has it open. */
-static int redo_record(struct database *database, const struct record *record)
-{
-    const struct record_header *header = &record->header;
-    int rc = 0;
-
-    for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
-        uint8_t *image = record->images + (size_t)i * header->page_bytes;
-
-        if (record->pgnos[i] == 1)
-            page_header_set_wal(image);
-        rc = os_pwrite(&database->main_file, image, header->page_bytes,
-                       (uint64_t)(record->pgnos[i] - 1) * header->page_bytes,
-                       SITE_RECOVER_WRITE);
-    }
-    if (rc == 0 && header->part == header->parts && header->page_bytes != 0)
-        rc = os_ftruncate(&database->main_file,
-                          (uint64_t)header->size_pages * header->page_bytes,
-                          SITE_RECOVER_WRITE);
-    return rc;
-}
-
 static int redo_file(struct database *database, bool live)
 {
-    char text[96], path[PATH_BYTES];
+    char text[96], path[RECOVER_PATH_BYTES];
     int dirfd, rc;
 
     if (database->view.page_bytes == 0)
         return 0; /* no content yet: no file */
     remove_companions(database, live);
-    dirfd = path_of(database, "", live, path);
+    dirfd = recover_path(database, "", live, path);
     rc = os_open(&database->main_file, dirfd, path, O_RDWR, 0,
                  SITE_RECOVER_OPEN);
     if (rc == -ENOENT)
         return -EBADMSG; /* the file is gone: copy it anew */
     if (rc == 0)
-        rc = redo_log(database, database->meta.base_txid + 1, redo_record);
-    if (rc == 0)
-        rc = os_fsync(&database->main_file, SITE_RECOVER_WRITE);
+        rc = redo_into_file(database, database->meta.base_txid + 1);
     os_close(&database->main_file);
     if (rc < 0)
         return rc;
@@ -102,7 +61,7 @@ static int redo_file(struct database *database, bool live)
 static int file_put_aside(struct database *database, bool live)
 {
     int dirfd = database->catalog->config.data_fd, rc = 0;
-    char path[96], name[PATH_BYTES];
+    char path[96], name[RECOVER_PATH_BYTES];
 
     snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
              (unsigned long long)clock_wall_ns());
@@ -113,7 +72,7 @@ static int file_put_aside(struct database *database, bool live)
         if (linkat(dirfd, database->backing, dirfd, path, 0) != 0 &&
             errno != ENOENT)
             return site_fail(SITE_RECOVER_REMOVE, path, errno);
-        dirfd = path_of(database, "", live, name);
+        dirfd = recover_path(database, "", live, name);
         rc = os_unlink(dirfd, name, SITE_RECOVER_REMOVE);
     }
     return rc == -ENOENT ? 0 : rc;

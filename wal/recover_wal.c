@@ -2,11 +2,17 @@
 /*
  * wal/recover_wal.c - see recover_wal.h. Walks the WAL's checksum chain as
  * SQLite's own recovery does; what it would commit is what we capture.
+ *
+ * One thing it would not commit although it was: SQLite 3.40 leaves published
+ * frames without salts and checksum behind (capture.c), and ends its recovery
+ * before them. Where the log has what they committed, the log goes on from
+ * the checksum that it holds, and the generation is redone from it.
  */
 #include "wal/recover_wal.h"
 
 #include "wal/attach.h"
 #include "wal/emit.h"
+#include "wal/generation.h"
 #include "wal/notes.h"
 #include "wal/rollback.h"
 
@@ -24,6 +30,7 @@ struct wal_walk {
     bool valid;             /* header is good */
     uint32_t after;         /* captured up to this frame */
     bool after_seen;        /* frame `after` has the logged checksum */
+    bool unsummed;          /* the chain ends before a frame without one */
     uint32_t last_commit;   /* last valid commit frame */
     uint32_t commits;       /* after `after` */
     uint32_t size_pages;    /* as of last_commit */
@@ -70,24 +77,33 @@ static int walk_collect(struct wal_walk *walk)
     return 0;
 }
 
-/* First walk: how far is it valid, and does it agree with the log? */
-static int walk_chain(struct wal_walk *walk, const struct record_header *last)
+static bool is_unsummed(const uint8_t *bytes, const struct frame *frame)
+{
+    static const uint8_t none[FRAME_HEADER_BYTES - 8];
+
+    return frame->pgno != 0 && memcmp(bytes + 8, none, sizeof none) == 0;
+}
+
+/* First walk: from frame `i` on, how far is it valid, and does it agree with
+ * the log? */
+static int walk_chain(struct wal_walk *walk, struct frame_chain chain,
+                      uint32_t i, const struct record_header *last)
 {
     uint32_t page_bytes = walk->header.page_bytes;
     size_t stride = FRAME_HEADER_BYTES + page_bytes;
-    struct frame_chain chain = walk->header.chain;
     struct frame frame;
     uint8_t *bytes;
     int rc = os_alloc(&bytes, stride, SITE_RECOVER_READ);
 
-    walk->after_seen = walk->after == 0;
-    for (uint32_t i = 1; rc == 0; i++) {
+    walk->after_seen = walk->after < i;
+    for (; rc == 0; i++) {
         ssize_t n = os_pread(&walk->file, bytes, stride,
                              frame_offset(i, page_bytes), SITE_RECOVER_READ);
 
         if (n < (ssize_t)stride)
             break;
         frame_decode(bytes, &frame);
+        walk->unsummed = is_unsummed(bytes, &frame);
         if (memcmp(frame.salt, walk->header.salt, FRAME_SALT_BYTES) != 0 ||
             frame.pgno == 0 || !frame_check(&chain, bytes, page_bytes))
             break;
@@ -248,6 +264,33 @@ static int check_page_one(struct database *database, bool wal_missing)
     return 0;
 }
 
+/* Behind the frames without a checksum: what follows the log is captured,
+ * then the generation redone from it. All pages are compared in the end. */
+static int log_knows_better(struct wal_walk *walk,
+                            const struct record_header *last, bool live)
+{
+    struct database *database = walk->database;
+    struct frame_chain chain = walk->header.chain;
+    int rc;
+
+    chain.word[0] = last->wal_checksum[0];
+    chain.word[1] = last->wal_checksum[1];
+    walk->last_commit = walk->after;
+    walk->commits = 0;
+    rc = walk_chain(walk, chain, walk->after + 1, last);
+    if (rc == 0)
+        rc = tail_capture(walk);
+    if (rc == 0)
+        rc = generation_redo(database, walk->header.salt, live);
+    database->attach_at_valid = false;
+    database->needs_reread = true;
+    if (rc == 0)
+        notes_event(database, DATABASE_EVENT_RECOVERED,
+                    "SQLite left commits in the WAL that its recovery does "
+                    "not see; redone from the log, the WAL is kept in lost/");
+    return rc == -ENOENT ? 0 : rc;
+}
+
 int recover_wal(struct database *database)
 {
     struct record_header *last = &database->applied_header;
@@ -259,8 +302,11 @@ int recover_wal(struct database *database)
     } else if (rc == 0 && !walk_place(&walk, last)) {
         database->needs_reread = true;
     } else if (rc == 0) {
-        rc = walk_chain(&walk, last);
-        if (rc == 0 && !walk.after_seen)
+        rc = walk_chain(&walk, walk.header.chain, 1, last);
+        if (rc == 0 && !walk.after_seen && walk.unsummed &&
+            !database->needs_reread)
+            rc = log_knows_better(&walk, last, false);
+        else if (rc == 0 && !walk.after_seen)
             database->needs_reread = true;
         else if (rc == 0 && !database->needs_reread)
             rc = tail_capture(&walk);
@@ -271,5 +317,22 @@ int recover_wal(struct database *database)
         notes_event(database, DATABASE_EVENT_RECOVERED,
                     "the log does not explain what is in the files; "
                     "re-reading");
+    return rc;
+}
+
+int recover_unsummed(struct database *database)
+{
+    struct record_header *last = &database->applied_header;
+    struct wal_walk walk = {.database = database};
+    int rc = walk_open(&walk);
+
+    if (rc == 0 && walk.valid && database->hashes.count > 0 &&
+        walk_place(&walk, last)) {
+        rc = walk_chain(&walk, walk.header.chain, 1, last);
+        if (rc == 0 && !walk.after_seen && walk.unsummed)
+            rc = log_knows_better(&walk, last, true);
+    }
+    os_close(&walk.file);
+    free(walk.newest);
     return rc;
 }

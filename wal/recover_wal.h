@@ -15,4 +15,9 @@
  */
 int recover_wal(struct database *database);
 
+/* The mount is live, and a database that was held back is about to be opened
+ * by SQLite, and re-read: what its recovery would not see of the log's commits
+ * is put into the file before. */
+int recover_unsummed(struct database *database);
+
 #endif

@@ -84,3 +84,31 @@ int redo_log(struct database *database, txid_t txid, redo_fn redo)
     progress_end(&progress, database, rc);
     return rc;
 }
+
+static int redo_record(struct database *database, const struct record *record)
+{
+    const struct record_header *header = &record->header;
+    int rc = 0;
+
+    for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
+        uint8_t *image = record->images + (size_t)i * header->page_bytes;
+
+        if (record->pgnos[i] == 1)
+            page_header_set_wal(image);
+        rc = os_pwrite(&database->main_file, image, header->page_bytes,
+                       (uint64_t)(record->pgnos[i] - 1) * header->page_bytes,
+                       SITE_RECOVER_WRITE);
+    }
+    if (rc == 0 && header->part == header->parts && header->page_bytes != 0)
+        rc = os_ftruncate(&database->main_file,
+                          (uint64_t)header->size_pages * header->page_bytes,
+                          SITE_RECOVER_WRITE);
+    return rc;
+}
+
+int redo_into_file(struct database *database, txid_t txid)
+{
+    int rc = redo_log(database, txid, redo_record);
+
+    return rc < 0 ? rc : os_fsync(&database->main_file, SITE_RECOVER_WRITE);
+}

@@ -15,4 +15,8 @@ typedef int (*redo_fn)(struct database *database, const struct record *record);
  * txid on; nothing there is no error. Worker only. */
 int redo_log(struct database *database, txid_t txid, redo_fn redo);
 
+/* The same, straight into main_file, which is open for writing here and to
+ * nobody else; it is a database in WAL mode then, and synced. */
+int redo_into_file(struct database *database, txid_t txid);
+
 #endif
