@@ -15,6 +15,7 @@
 
 #ifdef TIDEMARK_FAULTS
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #endif
@@ -61,6 +62,8 @@ const char *site_failure(void)
 
 #ifdef TIDEMARK_FAULTS
 
+#define FAULT_KILL (-1) /* no errno: the process ends here */
+
 struct site_plan {
     unsigned at;    /* the first call that fails, from 1; 0: none */
     unsigned until; /* the last */
@@ -77,8 +80,9 @@ static int fault_errno(const char *name)
         const char *name;
         int error;
     } known[] = {
-        {"EIO", EIO},       {"ENOSPC", ENOSPC}, {"ENOMEM", ENOMEM},
-        {"EACCES", EACCES}, {"EMFILE", EMFILE}, {"ENOENT", ENOENT},
+        {"EIO", EIO},         {"ENOSPC", ENOSPC}, {"ENOMEM", ENOMEM},
+        {"EACCES", EACCES},   {"EMFILE", EMFILE}, {"ENOENT", ENOENT},
+        {"KILL", FAULT_KILL},
     };
 
     for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
@@ -140,7 +144,11 @@ int site_fault(enum site site)
     if (plan->at == 0)
         return 0;
     call = atomic_fetch_add(&plan->calls, 1) + 1;
-    return call >= plan->at && call <= plan->until ? plan->error : 0;
+    if (call < plan->at || call > plan->until)
+        return 0;
+    if (plan->error == FAULT_KILL)
+        (void)raise(SIGKILL);
+    return plan->error;
 }
 
 #else

@@ -7,7 +7,8 @@
  * to do logs it once with site_failure(). In builds with TIDEMARK_FAULTS a
  * test makes the k-th call of a site fail: TIDEMARK_FAULT="log.append=3:EIO"
  * (k from 1; "3+" means the third and all after it, "3-5" the third to the
- * fifth; several by comma).
+ * fifth; several by comma). KILL for an errno ends the process instead, before
+ * the call is made.
  */
 #ifndef TIDEMARK_BASE_SITE_H
 #define TIDEMARK_BASE_SITE_H

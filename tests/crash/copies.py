@@ -1,0 +1,186 @@
+"""A replica that is killed while a copy comes in, at named calls: it comes back
+with what the primary has, and nothing is left of the copy that was not put in
+place."""
+import glob
+import os
+import random
+import signal
+import time
+
+import chain
+import cluster
+import sql
+import workers
+from runner import LONG, expect, expect_eq, test, until
+
+NAME = "app.db"
+SITES = ("incoming.open", "incoming.write", "incoming.sync", "incoming.place",
+         "replica.log", "hashes.save", "meta.save", "log.open", "apply.write")
+CALLS = (1, 2, 3, 4, 7, 100)
+SAMPLE = 8  # of all pairs of these
+
+
+def moments(stage):
+    """Each site at its first call at least; all pairs in a long run."""
+    every = [(site, call) for site in SITES for call in CALLS]
+    if LONG:
+        return every
+    first = [(site, 1) for site in SITES]
+    rest = [one for one in every if one not in first]
+    return stage.rng.sample(first, SAMPLE // 2) + \
+        stage.rng.sample(rest, SAMPLE // 2)
+
+
+def extend(path, count=3):
+    rng = random.Random(os.urandom(8))
+    with sql.connect(path) as connection:
+        for n in range(count):
+            with sql.transaction(connection):
+                chain.extend(connection, rng, os.urandom(8).hex(), 5)
+
+
+def prepare(stage, replicas):
+    nodes = cluster.Cluster(stage, replicas).start()
+    path = nodes.primary.path(NAME)
+    with sql.connect(path, page_size=1024, journal_mode="wal") as connection:
+        chain.create(connection, stage.rng)
+        connection.execute("CREATE TABLE more(v)")
+        connection.executemany("INSERT INTO more VALUES (randomblob(?))",
+                               [(900,)] * 600)
+    extend(path)
+    return nodes
+
+
+def position(node):
+    one = node.databases().get(NAME)
+    return one and tuple(one["position"][name]
+                         for name in ("epoch_id", "txid", "sum"))
+
+
+def launch_to_die(node, site, call):
+    os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
+    try:
+        node.launch()
+    finally:
+        del os.environ["TIDEMARK_FAULT"]
+
+
+def is_dead(node):
+    return node.process.poll() is not None
+
+
+def answers(node):
+    """Dead or alive, but not while it starts."""
+    return is_dead(node) or (
+        os.path.exists(os.path.join(node.data, "control.sock")) and
+        node.is_answering())
+
+
+def dies_or_arrives(node, want):
+    """True: it was killed."""
+    def over():
+        try:
+            return is_dead(node) or position(node) == want
+        except AssertionError:
+            return is_dead(node)  # while it was asked
+    until(lambda: answers(node) and over(), lambda: "neither dead nor at %s: %s"
+          % (want, node.databases().get(NAME)))
+    if not is_dead(node):
+        return False
+    expect_eq(node.process.returncode, -signal.SIGKILL, "status of its end")
+    node.process = None
+    return True
+
+
+def end(node):
+    """An end in order, or at the moment that was not met so far."""
+    node.process.terminate()
+    expect(node.process.wait(20) in (0, -signal.SIGKILL),
+           "%s ended with %d" % (node.name, node.process.returncode))
+    node.process = None
+
+
+def nothing_is_left(node):
+    left = [name for word in ("incoming", "log-incoming")
+            for name in glob.glob(os.path.join(node.data, "db", "*", word))]
+    expect_eq(left, [], "left of the copy")
+
+
+@test(seconds=300 if LONG else 90)
+def a_first_copy_that_meets_a_kill_is_made_again(stage):
+    nodes = prepare(stage, 0)
+    killed = 0
+    for number, (site, call) in enumerate(moments(stage)):
+        node = nodes.replica(number, cluster.free_ports(1)[0])
+        nodes.replicas = [node]
+        launch_to_die(node, site, call)
+        dead = dies_or_arrives(node, position(nodes.primary))
+        stage.say(site, call, "killed" if dead else "was not met")
+        if dead:
+            killed += 1
+            node.start()
+        nodes.compare(NAME)
+        nothing_is_left(node)
+        end(node)
+        extend(nodes.primary.path(NAME))
+    expect(killed > 0, "nothing was met")
+
+
+def lose_the_log(nodes):
+    """The primary cannot say any more what the replica, which is away, has
+    missed: it must send a copy."""
+    extend(nodes.primary.path(NAME))
+    nodes.primary.token(NAME)
+    nodes.primary.stop()
+    for name in glob.glob(os.path.join(nodes.primary.data, "db/*/log/*")):
+        os.unlink(name)
+    nodes.primary.start()
+
+
+def keep_reading(control, path, seed):
+    """Reads until the daemon is gone, and holds on to what it has."""
+    reader, looks = chain.Reader(path, mapped=0), 0
+    try:
+        reader.open(random.Random(seed))
+        while control.running():
+            reader.look()
+            looks += 1
+    except sql.sqlite3.OperationalError:
+        while control.running():
+            time.sleep(0.01)
+    reader.close()
+    return looks
+
+
+@test(seconds=600 if LONG else 120)
+def a_copy_over_an_open_database_that_meets_a_kill_is_made_again(stage):
+    nodes = prepare(stage, 1)
+    nodes.compare(NAME)
+    replica, killed = nodes.replicas[0], 0
+    for site, call in moments(stage):
+        end(replica)
+        lose_the_log(nodes)
+        want = position(nodes.primary)
+        os.kill(nodes.primary.pid, signal.SIGSTOP)
+        try:
+            launch_to_die(replica, site, call)
+            until(lambda: answers(replica), "does not answer")
+            reader = None if is_dead(replica) else workers.Worker(
+                keep_reading, replica.path(NAME), stage.rng.random())
+            if reader is not None:
+                until(lambda: reader.count() > 2 or reader.is_over() or
+                      is_dead(replica), "cannot read")
+        finally:
+            os.kill(nodes.primary.pid, signal.SIGCONT)
+        dead = dies_or_arrives(replica, want)
+        stage.say(site, call, "killed" if dead else "was not met")
+        if dead:
+            killed += 1
+            replica.start()
+        if reader is not None:
+            reader.stop()
+        until(lambda: position(replica) == want, lambda: "not at %s: %s"
+              % (want, replica.databases().get(NAME)))
+        nodes.compare(NAME)
+        nothing_is_left(replica)
+    expect(killed > 0, "nothing was met")
