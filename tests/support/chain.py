@@ -93,33 +93,38 @@ class Writer:
     it did is counted in `did`, by what it was."""
 
     def __init__(self, paths, seed, synchronous, journals, acknowledged=None,
-                 busy=20.0):
+                 busy=20.0, is_to_survive=False):
         """journals: of connections to a database in rollback mode, for all
-        paths or, as a dictionary, for each."""
+        paths or, as a dictionary, for each. is_to_survive: the daemon is
+        going to be killed. Who maps a file may then be killed, too (SIGBUS);
+        and who spills within a savepoint may lose commits, since SQLite 3.40
+        leaves frames in the WAL that its own recovery ends at."""
         self.paths, self.rng = paths, random.Random(seed)
         if not isinstance(journals, dict):
             journals = dict.fromkeys(paths, journals)
         self.synchronous, self.journals = synchronous, journals
         self.acknowledged, self.busy = acknowledged, busy
+        self.is_to_survive = is_to_survive
         self.connections, self.did = {}, collections.Counter()
 
     def connect(self, path):
         if path not in self.connections:
             # It is there. Where it is not for a moment, since a daemon was
-            # killed, nothing must be made in its place.
+            # killed (before Linux 6.5), nothing must be made in its place.
             connection = sqlite3.connect("file:%s?mode=rw" % path, uri=True,
                                          timeout=self.busy,
                                          isolation_level=None)
             self.connections[path] = connection
             sql.pragma(connection, "synchronous",
                        self.rng.choice(self.synchronous))
-            if self.rng.random() < 0.3:
+            is_wal = sql.pragma(connection, "journal_mode") == "wal"
+            if self.rng.random() < 0.3 and not (self.is_to_survive and is_wal):
                 sql.pragma(connection, "cache_size", 5)
-            if self.rng.random() < 0.3:
+            if self.rng.random() < 0.3 and not self.is_to_survive:
                 sql.pragma(connection, "mmap_size", 1 << 26)
             # Rollback journals are a habit of a connection; a database in
             # WAL mode stays there.
-            if sql.pragma(connection, "journal_mode") != "wal":
+            if not is_wal:
                 sql.pragma(connection, "journal_mode",
                            self.rng.choice(self.journals[path]))
         return self.connections[path]
@@ -260,8 +265,8 @@ def flood(control, path, synchronous):
 class Reader:
     """Looks at one database again and again, from one node."""
 
-    def __init__(self, path, timeout=0.0):
-        self.path, self.timeout = path, timeout
+    def __init__(self, path, timeout=0.0, mapped=0.3):
+        self.path, self.timeout, self.mapped = path, timeout, mapped
         self.connection = None
         self.n, self.h = 0, None  # verified up to here
 
@@ -269,7 +274,7 @@ class Reader:
         self.close()
         self.connection = sql.open_reader(self.path, self.timeout,
                                           rng.random() < 0.5)
-        if rng.random() < 0.3:
+        if rng.random() < self.mapped:
             sql.pragma(self.connection, "mmap_size", 1 << 26)
 
     def close(self):
