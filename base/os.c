@@ -12,6 +12,28 @@
 #include <string.h>
 #include <unistd.h>
 
+/*
+ * ThreadSanitizer watches open(), but not openat(), and not the system calls
+ * by which libuv closes. A descriptor would seem to be still the socket that
+ * had its number before, in use by another thread.
+ */
+#if defined(__SANITIZE_THREAD__)
+int os_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+    char whole[PATH_MAX + 32];
+
+    if (dirfd == AT_FDCWD || path[0] == '/')
+        return open(path, flags | O_CLOEXEC, mode);
+    snprintf(whole, sizeof whole, "/proc/self/fd/%d/%s", dirfd, path);
+    return open(whole, flags | O_CLOEXEC, mode);
+}
+#else
+int os_openat(int dirfd, const char *path, int flags, mode_t mode)
+{
+    return openat(dirfd, path, flags | O_CLOEXEC, mode);
+}
+#endif
+
 int os_open(struct os_file *file, int dirfd, const char *path, int flags,
             mode_t mode, enum site site)
 {
@@ -22,7 +44,7 @@ int os_open(struct os_file *file, int dirfd, const char *path, int flags,
     if (fault != 0)
         return site_fail(site, path, fault);
     do {
-        fd = openat(dirfd, path, flags | O_CLOEXEC, mode);
+        fd = os_openat(dirfd, path, flags, mode);
     } while (fd < 0 && errno == EINTR);
     if (fd < 0)
         return site_fail(site, path, errno);

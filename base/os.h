@@ -24,6 +24,10 @@ struct os_file {
     bool open; /* fd is ours */
 };
 
+/* openat() with O_CLOEXEC: a descriptor, or -1 and errno. For what wants a bare
+ * one; ThreadSanitizer is told of it. */
+int os_openat(int dirfd, const char *path, int flags, mode_t mode);
+
 /* Opens path below dirfd (or AT_FDCWD); O_CLOEXEC is always added. */
 int os_open(struct os_file *file, int dirfd, const char *path, int flags,
             mode_t mode, enum site site);

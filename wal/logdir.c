@@ -15,8 +15,8 @@
 
 void logdir_remove(struct database *database, const char *path)
 {
-    int fd = openat(database->catalog->config.data_fd, path,
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = os_openat(database->catalog->config.data_fd, path,
+                       O_RDONLY | O_DIRECTORY, 0);
     struct dirent *entry;
     DIR *dir;
 

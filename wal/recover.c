@@ -494,8 +494,8 @@ int recover_all(struct catalog *catalog)
 {
     struct progress progress;
     unsigned done = 0;
-    int fd = openat(catalog->config.data_fd, "db",
-                    O_RDONLY | O_DIRECTORY | O_CLOEXEC),
+    int fd = os_openat(catalog->config.data_fd, "db", O_RDONLY | O_DIRECTORY,
+                       0),
         rc = 0;
     struct dirent *entry;
     DIR *dir;

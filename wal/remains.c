@@ -19,8 +19,7 @@
 
 static DIR *directory_open(int parent, const char *path)
 {
-    int fd = openat(parent, path,
-                    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int fd = os_openat(parent, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
 
     if (dir == NULL && fd >= 0)

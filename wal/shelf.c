@@ -174,7 +174,7 @@ static int compare_sequence(const void *a, const void *b)
 
 static int shelf_list(struct shelf *shelf)
 {
-    int fd = openat(shelf->dir.fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int fd = os_openat(shelf->dir.fd, ".", O_RDONLY | O_DIRECTORY, 0);
     DIR *dir = fd < 0 ? NULL : fdopendir(fd);
     struct dirent *entry;
     int rc = 0;

@@ -75,13 +75,6 @@ static void mount_and_die(bool served)
     EXPECT_EQ(errno, ENOTCONN);
 }
 
-/* The child starts threads. */
-const char *__tsan_default_options(void);
-const char *__tsan_default_options(void)
-{
-    return "die_after_fork=0";
-}
-
 TEST(a_mount_left_by_a_dead_daemon_is_cleaned_up)
 {
     char error[MOUNT_ERROR_BYTES];
