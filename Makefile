@@ -94,8 +94,7 @@ $(DEPS): tools/deps
 # ---- rules -----------------------------------------------------------------
 
 # ThreadSanitizer is slow, most of all where a test has no threads.
-TSAN := TSAN_OPTIONS='suppressions=$(abspath tests/support/tsan.supp) \
-  second_deadlock_stack=1' TEST_SECONDS=180 ROUNDS=10
+TSAN := TSAN_OPTIONS=second_deadlock_stack=1 TEST_SECONDS=180 ROUNDS=10
 
 # Tests go on without a file that does not compile, and count it as a failure:
 # one unfinished file must not hide what the others do.

@@ -17,6 +17,7 @@
 #include <errno.h>
 #include <liburing.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -35,10 +36,15 @@ static pthread_key_t ring_key;
 static bool ring_wanted;
 static pthread_once_t ring_once = PTHREAD_ONCE_INIT;
 
+/* A new ring may lie in memory where that of a thread was that has ended: the
+ * kernel orders the two, and this says so to ThreadSanitizer. */
+static atomic_uint rings_known;
+
 static void ring_free(void *pointer)
 {
     struct ring *ring = pointer;
 
+    atomic_fetch_sub(&rings_known, 1);
     if (!ring->refused && ring->pid == getpid())
         io_uring_queue_exit(&ring->uring);
     free(ring);
@@ -68,6 +74,7 @@ static struct io_uring *ring_mine(void)
         return NULL;
     ring->pid = getpid();
     ring->refused = io_uring_queue_init(URING_SYNCS_MAX, &ring->uring, 0) < 0;
+    atomic_fetch_add(&rings_known, 1);
     my_ring = ring;
     pthread_setspecific(ring_key, ring);
     return ring->refused ? NULL : &ring->uring;
