@@ -73,6 +73,7 @@ struct reading {
 
     pgno_t first_trunk; /* of the old free list */
     bool first_trunk_known;
+    uint32_t old_size; /* as the old page 1 has it; 0: it does not tell */
 };
 
 static void header_decode(const uint8_t *bytes, struct header *ret_header)
@@ -188,7 +189,8 @@ static int page_add(struct reading *r, pgno_t pgno)
 /* All pages past the old size are new. */
 static int pages_add_new(struct reading *r)
 {
-    uint64_t pgno = (uint64_t)r->first.old_pages + 1;
+    bool cut = r->old_size != 0 && r->old_size < r->first.old_pages;
+    uint64_t pgno = (uint64_t)(cut ? r->old_size : r->first.old_pages) + 1;
     int rc = 0;
 
     for (; rc == 0 && pgno <= r->new_pages; pgno++)
@@ -249,6 +251,7 @@ static int trunk_note(struct reading *r, pgno_t pgno, const uint8_t *page,
 static int record_note(struct reading *r, pgno_t pgno, const uint8_t *page,
                        uint64_t offset)
 {
+    struct page_header header = {0};
     int rc;
 
     if (pgno > r->first.old_pages)
@@ -256,6 +259,8 @@ static int record_note(struct reading *r, pgno_t pgno, const uint8_t *page,
     if (pgno == 1 && !r->first_trunk_known) {
         r->first_trunk = get_be32(page + 32);
         r->first_trunk_known = true;
+        (void)page_header_decode(page, r->first.page_bytes, &header);
+        r->old_size = header.size_pages;
     }
     rc = page_add(r, pgno);
     return rc < 0 ? rc : trunk_note(r, pgno, page, offset);
@@ -498,7 +503,7 @@ static int tail_read(struct reading *r, char *ret_name)
 
 /* A VACUUM that changes the page size commits under a journal in pages of the
  * old one: none of its numbers mean anything now. */
-static int page_size_compare(const struct reading *r)
+static int page_size_compare(struct reading *r)
 {
     uint8_t bytes[PAGE_HEADER_BYTES];
     struct page_header header;
@@ -507,10 +512,10 @@ static int page_size_compare(const struct reading *r)
 
     if (n < 0)
         return (int)n;
-    if (page_header_decode(bytes, (size_t)n, &header) == 0 &&
-        header.page_bytes != r->first.page_bytes)
-        return -EBADMSG;
-    return 0;
+    if (page_header_decode(bytes, (size_t)n, &header) < 0)
+        return 0;
+    r->old_size = header.size_pages; /* unless page 1 is in the journal */
+    return header.page_bytes == r->first.page_bytes ? 0 : -EBADMSG;
 }
 
 static int reading_start(struct reading *r)
@@ -567,7 +572,6 @@ int journal_read(const struct os_file *journal, const struct os_file *database,
         rc = reading_run(&r, ret_changes->super_name);
     if (rc == 0) {
         ret_changes->page_bytes = r.first.page_bytes;
-        ret_changes->old_pages = r.first.old_pages;
         ret_changes->pages = r.pages;
         ret_changes->count = r.count;
         r.pages = NULL;

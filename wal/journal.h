@@ -46,6 +46,11 @@
  * and not at all when no journaled page looks like a trunk, so that a small
  * commit on a database with millions of free pages stays small.
  *
+ * The original size is the one in the old page 1, if the journal has more: a
+ * file that shrinks is cut after its commit, and whoever dies in between leaves
+ * it longer. The journal counts what the file has, and SQLite writes such pages
+ * like new ones.
+ *
  * Segments whose magic is still 0 are read like the others: when a transaction
  * that spilled is rolled back, such a segment may hold the trunk of a leaf that
  * was written, and nothing restores that leaf.
@@ -66,10 +71,9 @@
 
 struct journal_changes {
     uint32_t page_bytes;
-    uint32_t old_pages; /* database size before, from the first header */
-    pgno_t *pages;      /* ascending, no duplicates, none past new_pages, no
+    pgno_t *pages; /* ascending, no duplicates, none past new_pages, no
                          * lock-byte page */
-    size_t count;       /* <= pages_max */
+    size_t count;  /* <= pages_max */
     char super_name[JOURNAL_NAME_BYTES]; /* as in the tail, or "" */
 };
 

@@ -308,6 +308,21 @@ TEST(a_free_list_in_a_circle_ends_and_every_likely_trunk_counts)
     hand_close(&hand);
 }
 
+TEST(the_original_size_is_that_of_the_old_page_1_if_it_is_less)
+{
+    /* "SQLite format 3", page size, ..., counter, size, ..., counter */
+    static const uint32_t page_1[24] = {
+        0x53514c69,       0x74652066, 0x6f726d61, 0x74203300,
+        P << 16 | 0x0101, [6] = 7,    [7] = 97,   [23] = 7};
+    struct hand hand;
+
+    hand_open(&hand);
+    hand_header(&hand, 1, true);
+    hand_record(&hand, 1, page_1, ARRAY_LENGTH(page_1));
+    EXPECT_STR(READ(&hand), "1 98 99 100");
+    hand_close(&hand);
+}
+
 TEST(a_super_name_that_does_not_sum_up_is_none)
 {
     struct journal_changes changes;
