@@ -19,6 +19,8 @@ static size_t watches_count;
 
 /* ---- what a transaction did ------------------------------------------- */
 
+/* Zeros follow: a file that nobody cut after a VACUUM to larger pages can end
+ * inside one. */
 static uint8_t *file_load(const char *path, size_t *ret_size)
 {
     struct os_file file = {0};
@@ -27,7 +29,7 @@ static uint8_t *file_load(const char *path, size_t *ret_size)
 
     if (os_open(&file, AT_FDCWD, path, O_RDONLY, 0, SITE_NONE) == 0)
         ASSERT(os_size(&file, &size, SITE_NONE) == 0);
-    bytes = malloc(size + 1);
+    bytes = calloc(size + PAGE_MAX_BYTES, 1);
     ASSERT(bytes != NULL);
     if (size > 0)
         ASSERT(os_pread_full(&file, bytes, size, 0, SITE_NONE) == 0);
