@@ -171,6 +171,7 @@ void attach_close(struct database *database, bool checkpoint)
         database->catalog->config.role == DATABASE_REPLICA)
         walindex_unlock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);
     walindex_close(&database->index);
+    database->worker->let_go |= database->anchor.connection != NULL;
     anchor_close(&database->anchor, checkpoint);
     os_close(&database->shm_file);
     os_close(&database->wal_file);

@@ -276,6 +276,7 @@ struct worker {
     struct watch *watches; /* by wd, sorted: they only grow */
     size_t watches_count, watches_capacity;
     unsigned checkpoints; /* [worker] asked for, not answered yet */
+    bool let_go;          /* [worker] closed something lately */
     /* checkpoint thread's queue */
     pthread_mutex_t checkpoint_lock;
     pthread_cond_t checkpoint_wake;

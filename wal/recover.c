@@ -233,7 +233,7 @@ static int prepared_settle(struct database *database, struct log_found *found,
 
 /* An application that had it open when we stopped may have gone on in the
  * WAL: the file alone does not tell. */
-static bool wal_is_left(struct database *database)
+bool recover_wal_is_left(struct database *database)
 {
     char path[DATABASE_NAME_MAX + 32];
     struct stat status;
@@ -282,7 +282,7 @@ static int recover_content(struct database *database, struct log_found *found)
         return recover_replica(database, rc, false);
     if (rc == 0 && recover_is_clean(database)) {
         touched = recover_was_touched(database);
-        if (!touched && !wal_is_left(database)) {
+        if (!touched && !recover_wal_is_left(database)) {
             rollback_explained(database);
             return 0;
         }
@@ -448,6 +448,7 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
 void recover_mark_clean(void *context, struct database *database)
 {
     struct meta *meta = &database->meta;
+    struct meta_fingerprint now;
 
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
@@ -456,12 +457,16 @@ void recover_mark_clean(void *context, struct database *database)
         database->hashes_saved_txid != database->view.position.txid)
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,
-                              database->backing, &meta->clean) < 0)
+                              database->backing, &now) < 0)
         return;
     /* It must be the file that the position is of. */
     if (database->catalog->config.role == DATABASE_PRIMARY &&
-        !meta_fingerprint_is_equal(&meta->clean, &database->explained))
+        !meta_fingerprint_is_equal(&now, &database->explained))
         return;
+    if (recover_is_clean(database) &&
+        meta_fingerprint_is_equal(&now, &meta->clean))
+        return; /* it is marked: nobody used it since */
+    meta->clean = now;
     meta->flags |= META_CLEAN;
     meta->clean_position = database->view.position;
     if (notes_save_meta(database) < 0)

@@ -39,4 +39,7 @@ bool recover_is_clean(struct database *database);
 /* The file is not the one that we closed then. */
 bool recover_was_touched(struct database *database);
 
+/* A WAL lies beside it, and is not empty. */
+bool recover_wal_is_left(struct database *database);
+
 #endif

@@ -134,11 +134,12 @@ int recover_forget(struct database *database, bool live)
 int recover_replica(struct database *database, int rc, bool live)
 {
     if (rc == 0 && recover_is_clean(database)) {
-        if (!recover_was_touched(database)) {
+        if (recover_was_touched(database)) {
+            rc = -EBADMSG; /* somebody wrote to it, and no log says what */
+        } else if (!recover_wal_is_left(database)) {
             rollback_explained(database);
             return 0;
         }
-        rc = -EBADMSG; /* somebody wrote to it, and no log says what */
     }
     if (rc == 0 && database->view.page_bytes != 0 &&
         !(database->meta.flags & META_COPIED))

@@ -25,6 +25,7 @@
 #include "wal/notes.h"
 #include "wal/offer.h"
 #include "wal/primary.h"
+#include "wal/recover.h"
 #include "wal/recover_replica.h"
 #include "wal/remains.h"
 #include "wal/retention.h"
@@ -114,13 +115,23 @@ static bool wal_is_gone(const struct database *database)
            errno == ENOENT;
 }
 
-/* The file holds all up to our position: recovery can start from here. */
+/* The file holds all up to our position: recovery can start from here, and has
+ * nothing to do if nothing comes after. So a stop need not write it down for
+ * each database that is at rest. */
 static void base_here(struct database *database)
 {
-    replica_save_hashes(database, &database->view.position,
-                        database->view.page_bytes);
-    database->meta.base_txid = database->view.position.txid;
-    database->meta.flags |= META_COPIED;
+    struct position *position = &database->view.position;
+    struct meta *meta = &database->meta;
+
+    replica_save_hashes(database, position, database->view.page_bytes);
+    meta->base_txid = position->txid;
+    meta->flags |= META_COPIED;
+    if (database->hashes_saved_txid == position->txid &&
+        meta_take_fingerprint(database->catalog->config.data_fd,
+                              database->backing, &meta->clean) == 0) {
+        meta->clean_position = *position;
+        meta->flags |= META_CLEAN;
+    }
     if (notes_save_meta(database) < 0)
         notes_fails(database);
     else
@@ -145,9 +156,12 @@ void replica_detach(struct database *database)
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
     }
     os_close(&database->main_file);
-    if (attached && !database->stopped && wal_is_gone(database) &&
-        database->view.position.txid != database->hashes_saved_txid)
+    if (!attached || database->stopped || !wal_is_gone(database))
+        return;
+    if (database->view.position.txid != database->hashes_saved_txid)
         base_here(database);
+    else
+        recover_mark_clean(NULL, database);
 }
 
 static void remove_from_mount(struct database *database)

@@ -16,6 +16,7 @@
 #include "wal/requests.h"
 
 #include <errno.h>
+#include <malloc.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -312,6 +313,16 @@ static void sleep_until(struct worker *worker, uint64_t until_ns)
         watches_read(worker);
 }
 
+/* The memory of a thousand databases that were open once would stay with us:
+ * when the last of them is closed it goes back to the system. */
+static void give_back(struct worker *worker, uint64_t next_ns)
+{
+    if (!worker->let_go || next_ns != 0)
+        return;
+    worker->let_go = false;
+    (void)malloc_trim(0);
+}
+
 static void *worker_run(void *argument)
 {
     struct worker *worker = argument;
@@ -328,8 +339,10 @@ static void *worker_run(void *argument)
             run(database);
         else if (stop && worker->checkpoints == 0)
             break;
-        else
+        else {
+            give_back(worker, next);
             sleep_until(worker, next);
+        }
     }
     thread_unregister();
     return NULL;
