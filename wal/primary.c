@@ -435,6 +435,10 @@ static void parked_fsync_main(struct database *database, struct parked *parked)
     /* Attached since: it is a checkpoint's, and older than what is captured. */
     if (rc == 0 && !is_attached(database))
         rc = rollback_prepare(database);
+    if (rc == -EAGAIN && !has_waited(parked, OPEN_NS)) {
+        keep_waiting(database, parked, OPEN_NS);
+        return;
+    }
     if (rc < 0)
         notes_fails(database);
     else

@@ -164,6 +164,45 @@ static bool follows(const struct meta_fingerprint *before,
            after->change_counter - before->change_counter <= 1;
 }
 
+static void prepared_undecide(struct database *database)
+{
+    pthread_mutex_lock(&database->lock);
+    database->prepared.decided = false;
+    pthread_mutex_unlock(&database->lock);
+}
+
+/* A prepared commit that nobody decided was played back. From here on nobody
+ * decides on it: who ends a transaction meanwhile leaves its pages. */
+static int prepared_give_up(struct database *database)
+{
+    bool decided;
+    int rc;
+
+    if (!database->prepared.present)
+        return 0;
+    pthread_mutex_lock(&database->lock);
+    decided = database->prepared.decided;
+    database->prepared.decided = true;
+    pthread_mutex_unlock(&database->lock);
+    if (decided)
+        return -EAGAIN;
+    rc = emit_resolve(database, false, NULL);
+    if (rc < 0)
+        prepared_undecide(database);
+    return rc;
+}
+
+/* A commit is done, or about to be, whose note was not handled yet. */
+static bool is_noted(struct database *database)
+{
+    bool noted;
+
+    pthread_mutex_lock(&database->lock);
+    noted = database->committing > 0 || !list_is_empty(&database->notes);
+    pthread_mutex_unlock(&database->lock);
+    return noted;
+}
+
 int rollback_prepare(struct database *database)
 {
     struct meta_fingerprint now;
@@ -172,6 +211,8 @@ int rollback_prepare(struct database *database)
     int rc;
 
     ASSERT_ON_WORKER();
+    if (is_noted(database))
+        return -EAGAIN; /* the one before comes first */
     rc = main_header(&database->main_file, &page_bytes, &size_pages, &wal);
     if (rc == -ENODATA)
         return 0;
@@ -179,8 +220,8 @@ int rollback_prepare(struct database *database)
         rc = meta_fingerprint_of(&database->main_file, &now);
     if (rc == 0 && !follows(&database->explained, &now))
         database->needs_reread = true;
-    if (rc == 0 && database->prepared.present)
-        rc = emit_resolve(database, false, NULL);
+    if (rc == 0)
+        rc = prepared_give_up(database);
     if (rc == 0)
         rc = prepare_emit(database, page_bytes, size_pages);
     if (rc < 0)
@@ -315,10 +356,10 @@ void rollback_collected(struct database *database, struct note *note, int rc)
 {
     pthread_mutex_lock(&database->lock);
     database->committing -= note != NULL;
-    if (rc < 0) /* not done: it is as before */
-        database->prepared.decided = false;
-    else if (note != NULL)
+    if (note != NULL && rc >= 0)
         list_push_back(&database->notes, &note->link);
+    else if (note != NULL && note->kind == NOTE_RESOLVE)
+        database->prepared.decided = false; /* not done: it is as before */
     database->modified = true; /* a check that was put off is due */
     pthread_mutex_unlock(&database->lock);
     if (rc < 0)
@@ -340,11 +381,9 @@ bool rollback_is_pending(struct database *database)
 int rollback_overtake(struct database *database)
 {
     struct list *link, *safe, covered;
-    bool decided;
 
     list_init(&covered);
     pthread_mutex_lock(&database->lock);
-    decided = database->prepared.decided;
     LIST_EACH(link, safe, &database->notes)
     {
         if (LIST_ENTRY(link, struct note, link)->kind == NOTE_CHANGES) {
@@ -355,10 +394,7 @@ int rollback_overtake(struct database *database)
     pthread_mutex_unlock(&database->lock);
     while ((link = list_pop(&covered)) != NULL)
         note_free(LIST_ENTRY(link, struct note, link));
-    if (!database->prepared.present)
-        return 0;
-    /* Undecided, and nobody is about to: it was played back. */
-    return decided ? -EAGAIN : emit_resolve(database, false, NULL);
+    return prepared_give_up(database);
 }
 
 int rollback_resolve(struct database *database, const struct note *note)
@@ -369,9 +405,7 @@ int rollback_resolve(struct database *database, const struct note *note)
         rc = emit_resolve(database, note->rc == 0, NULL);
     if (rc < 0) {
         /* Nobody will decide again: the re-read that is due gives it up. */
-        pthread_mutex_lock(&database->lock);
-        database->prepared.decided = false;
-        pthread_mutex_unlock(&database->lock);
+        prepared_undecide(database);
         return rc;
     }
     /* Played back or rolled back: it must be as it was. */
@@ -416,7 +450,8 @@ int rollback_changes(struct database *database, const struct note *note)
     bool emitted;
     int rc;
 
-    if (database->needs_reread ||
+    /* Prepared: by a sync that was no commit's, while this one ended. */
+    if (database->needs_reread || database->prepared.present ||
         !follows(&database->explained, &note->after) ||
         (database->view.page_bytes != 0 &&
          database->view.page_bytes != changes->page_bytes)) {
@@ -501,13 +536,14 @@ void rollback_check(struct database *database)
 {
     struct meta_fingerprint now;
 
-    /* Each of these ends in a commit operation, which asks for a check. */
-    if (database->needs_reread || rollback_is_pending(database) ||
-        rollback_is_open(database))
-        return;
-    if (meta_take_fingerprint(database->catalog->config.data_fd,
+    if (database->needs_reread ||
+        meta_take_fingerprint(database->catalog->config.data_fd,
                               database->backing, &now) < 0 ||
         now.size_bytes == 0)
+        return;
+    /* Each of these ends in a commit operation, which asks for a check. Looked
+     * for afterwards: what the file shows of one that began is under way. */
+    if (rollback_is_open(database) || rollback_is_pending(database))
         return;
     if (!meta_fingerprint_is_equal(&now, &database->explained))
         database->needs_reread = true;
@@ -524,7 +560,7 @@ int rollback_pass(struct database *database)
     if (database->prepared.present && follows(&database->prepared.file, &now) &&
         now.change_counter == database->prepared.file.change_counter)
         return 0; /* its commit is not done, or just now */
-    if (rollback_is_pending(database) || rollback_is_open(database))
+    if (rollback_is_open(database) || rollback_is_pending(database))
         return now.change_counter == database->explained.change_counter
                    ? 0 /* nothing but what is under way */
                    : -EAGAIN;

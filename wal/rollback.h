@@ -15,8 +15,8 @@
 #include "wal/engine.h"
 
 /* FSYNC(db) of a commit: emits PREPARED (or nothing when no page changed: a
- * playback). 0: the backing file may be synced and the FSYNC answered. Worker
- * only. */
+ * playback). 0: the backing file may be synced and the FSYNC answered. -EAGAIN:
+ * a commit before it has a note that is not handled yet. Worker only. */
 int rollback_prepare(struct database *database);
 
 /* FUSE thread, before the commit operation is done: what note it will make.

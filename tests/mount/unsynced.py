@@ -5,7 +5,7 @@ import os
 import cluster
 import sql
 import workers
-from runner import expect_eq, test, until
+from runner import LONG, expect_eq, test, until
 
 NAME = "app.db"
 
@@ -109,3 +109,25 @@ def commits_before_a_switch_to_wal_do_not_come_after_it(stage):
                            [(i,) for i in range(21, 221)])
             apart(nodes, every)
             nodes.compare(name)
+
+
+def commit_small(control, path, level, ident):
+    """Each as fast as it goes: a commit finds the note of the one before on
+    its way."""
+    with sql.connect(path, timeout=30, synchronous=level) as db:
+        while control.running():
+            db.execute("UPDATE t SET v = randomblob(40) WHERE id = ?", (ident,))
+
+
+@test(seconds=60)
+def a_commit_that_is_synced_waits_for_the_one_before_that_is_not(stage):
+    nodes = prepare(stage)
+    load = [workers.Worker(commit_small, nodes.primary.path(NAME), level, n + 1)
+            for n, level in enumerate(("off", "off", "normal", "full"))]
+    until(lambda: min(one.count() for one in load) > (LONG and 5000 or 250),
+          "too slow", 50)
+    workers.stop(load)
+    nodes.compare(NAME)
+    nodes.primary.check_alive()
+    expect_eq(nodes.primary.databases()[NAME]["counters"]["rereads"], 0,
+              "re-reads")
