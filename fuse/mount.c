@@ -360,25 +360,3 @@ void mount_close(struct mount *mount)
     free(mount->path);
     free(mount);
 }
-
-/* ---- changes behind the mount -------------------------------------------- */
-
-void mount_invalidate(struct mount *mount, const char *name)
-{
-    struct inode_table *table = &mount->table;
-    const char *slash = strrchr(name, '/');
-    const char *last = slash == NULL ? name : slash + 1;
-    struct inode *parent, *inode;
-
-    ASSERT(thread_role() != THREAD_FUSE);
-    inode = inode_find(table, name, &parent);
-    if (inode == NULL)
-        return; /* the kernel has never heard of it */
-    /* It may ask us while it forgets: no lock is held here. */
-    (void)fuse_lowlevel_notify_inval_inode(mount->session,
-                                           inode_number(table, inode), 0, 0);
-    (void)fuse_lowlevel_notify_inval_entry(
-        mount->session, inode_number(table, parent), last, strlen(last));
-    inode_unref(table, inode, 1);
-    inode_unref(table, parent, 1);
-}

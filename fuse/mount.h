@@ -126,11 +126,4 @@ int mount_stop(struct mount *mount);
 /* Frees everything; after mount_stop(), or after mount_open() alone. */
 void mount_close(struct mount *mount);
 
-/*
- * The engine changed or removed the file `name` behind the mount: the kernel
- * forgets what it knows of it. Any thread but a FUSE worker; not while a lock
- * is held that a FUSE worker takes.
- */
-void mount_invalidate(struct mount *mount, const char *name);
-
 #endif

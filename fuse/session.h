@@ -22,8 +22,8 @@
 
 /*
  * How long the kernel may keep names and attributes. Nothing changes them
- * behind its back: applications and the engine come through the mount, and
- * what does not is told with mount_invalidate(). Never for virtual files.
+ * behind its back: applications come through the mount, and so does the engine
+ * for every name that may be known here. Never for virtual files.
  */
 #define SESSION_CACHE_SECONDS 3600.0
 

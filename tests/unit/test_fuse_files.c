@@ -105,19 +105,16 @@ static void write_behind(const char *name, const char *text)
     close(fd);
 }
 
-IN_BOTH_MODES(what_changes_behind_the_mount_shows_when_told, NULL)
+/* A name that was not there is asked for again, and opening finds out about a
+ * file that was replaced: so the engine puts new databases in place. */
+IN_BOTH_MODES(what_is_put_in_place_behind_the_mount_shows, NULL)
 {
-    EXPECT_SH("mkdir d; echo old >d/f; test \"$(cat d/f)\" = old");
-    EXPECT_OK(unlinkat(now.files_fd, "d/f", 0));
-    mount_invalidate(now.mount, "d/f");
-    EXPECT_SH("test ! -e d/f");
-    write_behind("d/f", "anew\n");
-    EXPECT_SH("test \"$(cat d/f)\" = anew");
-    /* Replaced under a name the kernel still trusts: opening finds out. */
+    EXPECT_SH("mkdir d; test ! -e d/f");
+    write_behind("d/f", "new\n");
+    EXPECT_SH("test \"$(cat d/f)\" = new");
     write_behind("d/other", "replaced\n");
     EXPECT_OK(renameat(now.files_fd, "d/other", now.files_fd, "d/f"));
     EXPECT_SH("test \"$(cat d/f)\" = replaced");
-    mount_invalidate(now.mount, "never/seen");
 }
 
 /* Makes, moves, opens and removes at once: the names must stay whole. */
