@@ -177,7 +177,7 @@ tsan: $(DEPS) ## in-process suites and some loads of the cluster with TSan
 
 test: $(DEPS) ## set up, then every suite; the last line is the verdict
 	+$Q $(if $(filter file,$(origin MODE)),,TEST_MODE=$(MODE)) MAKE='$(MAKE)' \
-	  exec tools/test $(SUITES)
+	  exec tools/test $(SUITES) $(if $(filter file,$(origin MODE)),asan tsan)
 
 fuzz: ## make MODE=fuzz fuzz SECONDS=60: libFuzzer on every decoder
 	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) tools/fuzz $(or $(SECONDS),60)
