@@ -138,6 +138,7 @@ int attach_open(struct database *database)
     ASSERT_ON_WORKER();
     ASSERT(database->anchor.connection == NULL);
     mount_path(database, "", path);
+    worker_enter_mount(database->worker);
     rc = attach_main(database);
     if (rc == 0)
         rc = anchor_open(&database->anchor, path);
@@ -149,6 +150,7 @@ int attach_open(struct database *database)
         rc = attach_wal_file(database);
     if (rc == 0 && database->catalog->config.role == DATABASE_PRIMARY)
         rc = attach_watch(database, true);
+    worker_leave_mount(database->worker);
     if (rc < 0) {
         attach_close(database, false);
         return rc;
@@ -161,6 +163,8 @@ int attach_open(struct database *database)
 
 void attach_close(struct database *database, bool checkpoint)
 {
+    int frames, copied;
+
     ASSERT_ON_WORKER();
     ASSERT(!database->apply.checkpointing); /* the anchor is not ours now */
     pthread_mutex_lock(&database->lock);
@@ -172,7 +176,11 @@ void attach_close(struct database *database, bool checkpoint)
         walindex_unlock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);
     walindex_close(&database->index);
     database->worker->let_go |= database->anchor.connection != NULL;
+    if (checkpoint && database->anchor.connection != NULL)
+        (void)anchor_checkpoint(&database->anchor, &frames, &copied);
+    worker_enter_mount(database->worker); /* what is left to do is short */
     anchor_close(&database->anchor, checkpoint);
+    worker_leave_mount(database->worker);
     os_close(&database->shm_file);
     os_close(&database->wal_file);
     os_close(&database->main_file);
@@ -205,8 +213,11 @@ void attach_remove_companions(struct database *database)
         snprintf(backing, sizeof backing, "%s%s", database->backing,
                  suffixes[i]);
         mount_path(database, suffixes[i], path);
-        if (is_named(database, files[i], backing))
-            (void)os_unlink(AT_FDCWD, path, SITE_ATTACH_REMOVE);
+        if (!is_named(database, files[i], backing))
+            continue;
+        worker_enter_mount(database->worker);
+        (void)os_unlink(AT_FDCWD, path, SITE_ATTACH_REMOVE);
+        worker_leave_mount(database->worker);
     }
 }
 
@@ -219,7 +230,9 @@ int attach_watch(struct database *database, bool wal)
     if (*watch >= 0)
         return 0;
     mount_path(database, wal ? "-wal" : "", path);
+    worker_enter_mount(database->worker);
     wd = inotify_add_watch(database->worker->inotify_fd, path, IN_MODIFY);
+    worker_leave_mount(database->worker);
     if (wd < 0)
         return site_fail(SITE_ATTACH_WATCH, path, errno);
     *watch = wd;

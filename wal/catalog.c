@@ -512,8 +512,8 @@ static void parked_release(void *context, struct database *database)
 
     (void)context;
     list_init(&all);
-    list_splice(&all, &database->waiting);
     pthread_mutex_lock(&database->lock);
+    list_splice(&all, &database->waiting);
     list_splice(&all, &database->parked);
     pthread_mutex_unlock(&database->lock);
     while ((link = list_pop(&all)) != NULL) {

@@ -10,6 +10,7 @@
 #include "wal/checkpoint.h"
 
 #include "wal/notes.h"
+#include "wal/stuck.h"
 #include "wal/worker.h"
 
 #include <errno.h>
@@ -72,6 +73,34 @@ static void run_sync(struct database *database)
     notes_changed(database);
 }
 
+/* With checkpoint_lock. A worker that is in the mount for too long is looked
+ * after each second. */
+static void wait_and_watch(struct worker *worker)
+{
+    uint64_t since = worker->in_mount_ns, now = clock_now_ns(), until;
+    struct timespec at;
+
+    if (since == 0) {
+        pthread_cond_wait(&worker->checkpoint_wake, &worker->checkpoint_lock);
+        return;
+    }
+    if (now < since + STUCK_NS) {
+        until = since + STUCK_NS;
+    } else {
+        pthread_mutex_unlock(&worker->checkpoint_lock);
+        stuck_answer(worker);
+        pthread_mutex_lock(&worker->checkpoint_lock);
+        if (worker->in_mount_ns != since)
+            return;
+        until = now + NS_PER_S;
+    }
+    at = (struct timespec){.tv_sec = (time_t)(until / NS_PER_S),
+                           .tv_nsec = (long)(until % NS_PER_S)};
+    (void)pthread_cond_clockwait(&worker->checkpoint_wake,
+                                 &worker->checkpoint_lock, CLOCK_MONOTONIC,
+                                 &at);
+}
+
 static bool job_take(struct worker *worker, struct checkpoint_job *ret_job)
 {
     bool have;
@@ -79,7 +108,7 @@ static bool job_take(struct worker *worker, struct checkpoint_job *ret_job)
     pthread_mutex_lock(&worker->checkpoint_lock);
     while (worker->checkpoint_head == worker->checkpoint_tail &&
            !worker->checkpoint_stop)
-        pthread_cond_wait(&worker->checkpoint_wake, &worker->checkpoint_lock);
+        wait_and_watch(worker);
     have = worker->checkpoint_head != worker->checkpoint_tail;
     if (have)
         *ret_job = worker->checkpoint_queue[worker->checkpoint_head++ %

@@ -221,7 +221,7 @@ struct database {
                                          earlier attachment left behind */
     bool attach_at_valid;
     struct meta_fingerprint attach_from; /* the file at the first try */
-    struct list waiting; /* parked requests that cannot be answered yet */
+    struct list waiting; /* [lock] parked requests that could not be answered */
     bool needs_reread;
     bool told_no_journal; /* said once */
     bool closing;         /* the node stops: nothing is opened any more. A
@@ -277,12 +277,14 @@ struct worker {
     size_t watches_count, watches_capacity;
     unsigned checkpoints; /* [worker] asked for, not answered yet */
     bool let_go;          /* [worker] closed something lately */
+    unsigned mount_depth; /* [worker] calls that wait for the mount */
     /* checkpoint thread's queue */
     pthread_mutex_t checkpoint_lock;
     pthread_cond_t checkpoint_wake;
     struct checkpoint_job checkpoint_queue[CHECKPOINT_QUEUE];
     unsigned checkpoint_head, checkpoint_tail; /* tail - head are queued */
     bool checkpoint_stop;
+    uint64_t in_mount_ns; /* [checkpoint_lock] since when; 0: it is not */
 };
 
 #define CATALOG_BUCKETS 1024u

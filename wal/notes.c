@@ -96,6 +96,13 @@ int notes_park(struct database *database, struct parked *parked, int what)
     return rc;
 }
 
+void notes_wait(struct database *database, struct parked *parked)
+{
+    pthread_mutex_lock(&database->lock);
+    list_push_back(&database->waiting, &parked->link);
+    pthread_mutex_unlock(&database->lock);
+}
+
 static void catalog_wake(struct catalog *catalog)
 {
     if (catalog->config.on_wake != NULL)

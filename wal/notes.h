@@ -25,6 +25,9 @@ void notes_post(struct database *database, struct note *note);
  */
 int notes_park(struct database *database, struct parked *parked, int what);
 
+/* What is parked cannot be answered yet: it comes again. The worker. */
+void notes_wait(struct database *database, struct parked *parked);
+
 /* The answer to what is parked with a dropped database, for which there is
  * nothing left to capture: its file is of no name any more. */
 int notes_of_dropped(int what);

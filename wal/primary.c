@@ -379,7 +379,7 @@ static void keep_waiting(struct database *database, struct parked *parked,
     uint64_t soon = clock_now_ns() + RETRY_BUSY_NS;
     uint64_t last = parked->since_ns + limit_ns;
 
-    list_push_back(&database->waiting, &parked->link);
+    notes_wait(database, parked);
     worker_at(database, soon < last ? soon : last);
 }
 

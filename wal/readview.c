@@ -8,6 +8,7 @@
  * (and a writer may reset the WAL under us): so do we, with minimum = maximum.
  */
 #include "wal/readview.h"
+#include "wal/worker.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -77,9 +78,11 @@ static int rollback_begin(struct readview *view, struct database *database)
 
     snprintf(path, sizeof path, "%s/%s", database->catalog->config.mount_path,
              database->name);
+    worker_enter_mount(database->worker);
     rc = anchor_open(&view->own, path);
     if (rc == 0)
         rc = anchor_begin(&view->own);
+    worker_leave_mount(database->worker);
     return rc;
 }
 
@@ -109,8 +112,10 @@ void readview_close(struct readview *view)
     if (view->wal)
         anchor_end(&view->database->anchor);
     if (view->own.connection != NULL) {
+        worker_enter_mount(view->database->worker);
         anchor_end(&view->own);
         anchor_close(&view->own, false);
+        worker_leave_mount(view->database->worker);
     }
     *view = (struct readview){0};
 }

@@ -575,7 +575,7 @@ void replica_parked(struct database *database, struct parked *parked)
     else if (parked->what == PARKED_OPEN && database->log != NULL)
         rc = replica_attach(database);
     if (rc == -EAGAIN && clock_now_ns() - parked->since_ns < OPEN_NS) {
-        list_push_back(&database->waiting, &parked->link);
+        notes_wait(database, parked);
         worker_at(database, clock_now_ns() + RETRY_BUSY_NS);
         return;
     }

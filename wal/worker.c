@@ -174,19 +174,16 @@ static uint64_t timers_run(struct worker *worker)
 /* ---- one database -------------------------------------------------------- */
 
 struct errands {
-    struct list notes, parked, requests;
+    struct list notes, requests;
     bool modified, synced, forgotten;
 };
 
 static void errands_take(struct database *database, struct errands *errands)
 {
     list_init(&errands->notes);
-    list_init(&errands->parked);
     list_init(&errands->requests);
-    list_splice(&errands->parked, &database->waiting);
     pthread_mutex_lock(&database->lock);
     list_splice(&errands->notes, &database->notes);
-    list_splice(&errands->parked, &database->parked);
     list_splice(&errands->requests, &database->requests);
     errands->modified = database->modified;
     errands->synced = database->synced;
@@ -195,41 +192,46 @@ static void errands_take(struct database *database, struct errands *errands)
     pthread_mutex_unlock(&database->lock);
 }
 
-/*
- * Who is parked with a database that was dropped, just now or before. Nobody
- * can park with it any more: notes_park() sees the state under the same lock.
- */
-static void dropped_answer(struct database *database, struct list *parked)
+/* Who was parked longest comes first, also if it could not be answered. */
+static void parked_gather(struct database *database)
 {
-    struct list *link;
+    struct list all;
 
-    list_splice(parked, &database->waiting);
+    list_init(&all);
     pthread_mutex_lock(&database->lock);
-    list_splice(parked, &database->parked);
+    list_splice(&all, &database->waiting);
+    list_splice(&all, &database->parked);
+    list_splice(&database->parked, &all);
     pthread_mutex_unlock(&database->lock);
-    while ((link = list_pop(parked)) != NULL) {
-        struct parked *one = LIST_ENTRY(link, struct parked, link);
-
-        one->on_done(one, notes_of_dropped(one->what));
-    }
 }
 
-static void run_parked(struct database *database, struct list *parked)
+/* They stay on the list until it is their turn: should we get stuck, another
+ * thread answers them. */
+static struct parked *parked_pop(struct database *database)
 {
-    bool primary = database->catalog->config.role == DATABASE_PRIMARY;
     struct list *link;
 
-    if (database->view.state == DATABASE_DROPPED) {
-        dropped_answer(database, parked);
-        return;
-    }
-    while ((link = list_pop(parked)) != NULL) {
-        struct parked *one = LIST_ENTRY(link, struct parked, link);
+    pthread_mutex_lock(&database->lock);
+    link = list_pop(&database->parked);
+    pthread_mutex_unlock(&database->lock);
+    return link == NULL ? NULL : LIST_ENTRY(link, struct parked, link);
+}
 
-        if (primary)
-            primary_parked(database, one);
+/* Nobody can park with a database that was dropped: notes_park() sees the state
+ * under the same lock. */
+static void run_parked(struct database *database)
+{
+    bool primary = database->catalog->config.role == DATABASE_PRIMARY;
+    struct parked *parked;
+
+    parked_gather(database);
+    while ((parked = parked_pop(database)) != NULL) {
+        if (database->view.state == DATABASE_DROPPED)
+            parked->on_done(parked, notes_of_dropped(parked->what));
+        else if (primary)
+            primary_parked(database, parked);
         else
-            replica_parked(database, one);
+            replica_parked(database, parked);
     }
 }
 
@@ -268,7 +270,7 @@ static void run(struct database *database)
         run_primary(database, &errands);
     else
         run_replica(database, &errands);
-    run_parked(database, &errands.parked);
+    run_parked(database);
     while ((link = list_pop(&errands.requests)) != NULL)
         requests_run(database, LIST_ENTRY(link, struct database_request, link));
     /* A timer has no reference. What is dropped has nothing left to do. */
@@ -380,6 +382,28 @@ void worker_stop(struct worker *worker)
     pthread_cond_signal(&worker->checkpoint_wake);
     pthread_mutex_unlock(&worker->checkpoint_lock);
     pthread_join(worker->checkpointer, NULL);
+}
+
+static void in_mount(struct worker *worker, uint64_t since_ns)
+{
+    pthread_mutex_lock(&worker->checkpoint_lock);
+    worker->in_mount_ns = since_ns;
+    pthread_cond_signal(&worker->checkpoint_wake);
+    pthread_mutex_unlock(&worker->checkpoint_lock);
+}
+
+void worker_enter_mount(struct worker *worker)
+{
+    ASSERT_ON_WORKER();
+    if (worker->mount_depth++ == 0)
+        in_mount(worker, clock_now_ns());
+}
+
+void worker_leave_mount(struct worker *worker)
+{
+    ASSERT_ON_WORKER();
+    if (--worker->mount_depth == 0)
+        in_mount(worker, 0);
 }
 
 int worker_submit(struct database *database, enum worker_job job)

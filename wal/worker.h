@@ -5,7 +5,8 @@
  * A worker sleeps in ppoll() on an eventfd (notes), inotify (applications
  * wrote) and its databases' timers; each database is pinned to one worker.
  * Beside each runs a checkpoint thread for what takes milliseconds on a
- * replica: checkpoints and syncing logs.
+ * replica, checkpoints and syncing logs, and to answer for a worker that is
+ * stuck.
  */
 #ifndef TIDEMARK_WAL_WORKER_H
 #define TIDEMARK_WAL_WORKER_H
@@ -34,5 +35,14 @@ enum worker_job { WORKER_CHECKPOINT, WORKER_SYNC };
 /* Queues a job; a NOTE_CHECKPOINTED (or nothing, for SYNC) answers. -EAGAIN:
  * the queue is full. On the worker. */
 int worker_submit(struct database *database, enum worker_job job);
+
+/*
+ * Around calls to the mount that wait for names or files there. Somebody may
+ * keep the kernel's lock of a directory and wait for a call that is parked with
+ * this worker (rm of a file that is being synced): after a while the checkpoint
+ * thread answers in its place, see wal/stuck.h. On the worker; they nest.
+ */
+void worker_enter_mount(struct worker *worker);
+void worker_leave_mount(struct worker *worker);
 
 #endif

@@ -3,6 +3,7 @@ import os
 import random
 
 import cluster
+import held
 import sql
 import workers
 from runner import LONG, expect, expect_eq, test, until
@@ -104,6 +105,60 @@ def who_has_a_deleted_database_open_is_not_held_up(stage):
                   "the writer is stuck in mode " + mode, 10)
             writer.stop()
     node.check_alive()
+
+
+def waits_in(worker, function, path=""):
+    """In this function of the kernel, with this file as its argument."""
+    def text(name):
+        with open("/proc/%d/%s" % (worker.pid, name)) as file:
+            return file.read()
+    try:
+        return function in text("stack") and \
+            (not path or os.readlink("/proc/%d/fd/%d" % (
+                worker.pid, int(text("syscall").split()[1], 16))) == path)
+    except (FileNotFoundError, ValueError, IndexError):
+        return False  # it went on meanwhile
+
+
+def look_at(_control, path):
+    with sql.connect("file:%s?mode=rw" % path, uri=True) as connection:
+        return sql.one(connection, "SELECT count(*) FROM t")
+
+
+def unlink(_control, path):
+    os.unlink(path)
+
+
+@test(seconds=90)
+def who_deletes_a_file_that_is_being_synced_stops_nobody_for_long(stage):
+    """The kernel holds the file for the sync and the folder for who deletes;
+    the worker that is to answer the sync needs a name in that folder."""
+    node = cluster.single(stage)
+    path, others = node.path("app.db"), [node.path("%d.db" % i)
+                                         for i in range(4)]
+    for other in others:
+        create(other)
+    create(path, "delete")
+    until(lambda: {one["state"] for one in node.databases().values()} ==
+          {"closed"}, "they stay open")
+    writer = workers.Worker(go_on_writing, path)
+    until(lambda: writer.count() > 3, "no load")
+    workers.pause([writer])
+    with held.Threads(node, "worker-"):
+        load = [workers.Worker(look_at, other) for other in others]
+        for one in load:
+            until(lambda one=one: waits_in(one, "fuse_"), "no open")
+        workers.resume([writer])
+        until(lambda: waits_in(writer, "fuse_fsync", path), "no sync")
+        load.append(workers.Worker(unlink, path))
+        until(lambda: waits_in(load[-1], "vfs_unlink"), "no unlink")
+    for one in load:
+        one.join(30)
+    before = writer.count()
+    until(lambda: writer.count() > before + 3, "the writer is stuck")
+    writer.stop()
+    expect("somebody deletes or renames" in node.log_text(), "no event")
+    expect_eq([look_at(None, other) for other in others], [1] * 4)
 
 
 def fill(path):

@@ -1,5 +1,7 @@
-"""tests/support/held.py - an application that stands still between the FSYNC
-that makes its commit durable and the operation that makes it one.
+"""tests/support/held.py - who stands still at a moment that is short otherwise.
+
+Commit: an application between the FSYNC that makes its commit durable and the
+operation that makes it one. Threads: some threads of a daemon.
 
 In a rollback mode that is the moment before SQLite deletes the journal. It
 takes system calls from a table that xSetSystemCall() changes, which is there
@@ -100,3 +102,33 @@ class Commit:
     def close(self):
         os.close(self.told)
         os.close(self.go)
+
+
+PTRACE_SEIZE, PTRACE_INTERRUPT, PTRACE_DETACH = 0x4206, 0x4207, 17
+WALL = 0x40000000  # threads that are no children, too
+
+
+class Threads:
+    """The threads of a node whose name begins so, stopped inside `with`."""
+
+    def __init__(self, node, prefix):
+        self.tids = [tid for tid, name in node.threads().items()
+                     if name.startswith(prefix)]
+        expect(self.tids, "%s has no thread %s" % (node.name, prefix))
+        self.library = ctypes.CDLL(None, use_errno=True)
+
+    def ask(self, what, tid):
+        code = self.library.ptrace(ctypes.c_long(what), ctypes.c_long(tid),
+                                   None, None)
+        expect(code == 0, "ptrace: %s" % os.strerror(ctypes.get_errno()))
+
+    def __enter__(self):
+        for tid in self.tids:
+            self.ask(PTRACE_SEIZE, tid)
+            self.ask(PTRACE_INTERRUPT, tid)
+            os.waitpid(tid, WALL)
+        return self
+
+    def __exit__(self, *_):
+        for tid in self.tids:
+            self.ask(PTRACE_DETACH, tid)

@@ -1,0 +1,69 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* wal/stuck.c - see stuck.h. */
+#include "wal/stuck.h"
+
+#include "wal/catalog.h"
+#include "wal/notes.h"
+#include "wal/primary.h"
+
+#include <errno.h>
+
+/* One database after the other: answers and events are given without the
+ * catalog's lock. */
+struct search {
+    struct worker *worker;
+    struct database *found; /* with a reference; NULL: no more */
+    struct list parked;
+};
+
+/* Only for an FSYNC does the kernel hold a lock. */
+static void take_syncs(struct list *to, struct list *from)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, from)
+    {
+        int what = LIST_ENTRY(link, struct parked, link)->what;
+
+        if (what != PARKED_FSYNC_WAL && what != PARKED_FSYNC_MAIN)
+            continue;
+        list_remove(link);
+        list_push_back(to, link);
+    }
+}
+
+static void search_one(void *context, struct database *database)
+{
+    struct search *search = context;
+
+    if (search->found != NULL || database->worker != search->worker)
+        return;
+    pthread_mutex_lock(&database->lock);
+    take_syncs(&search->parked, &database->waiting);
+    take_syncs(&search->parked, &database->parked);
+    pthread_mutex_unlock(&database->lock);
+    if (!list_is_empty(&search->parked))
+        search->found = database_ref(database);
+}
+
+void stuck_answer(struct worker *worker)
+{
+    struct search search = {.worker = worker};
+    struct list *link;
+
+    list_init(&search.parked);
+    do {
+        search.found = NULL;
+        catalog_each(worker->catalog, search_one, &search);
+        while ((link = list_pop(&search.parked)) != NULL) {
+            struct parked *parked = LIST_ENTRY(link, struct parked, link);
+
+            parked->on_done(parked, -EIO);
+        }
+        if (search.found != NULL)
+            notes_event(search.found, DATABASE_EVENT_REFUSED,
+                        "a sync failed: the node waited for the mount, where "
+                        "somebody deletes or renames the file that is synced");
+        database_unref(search.found);
+    } while (search.found != NULL);
+}
