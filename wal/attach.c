@@ -157,6 +157,7 @@ int attach_open(struct database *database)
     }
     pthread_mutex_lock(&database->lock);
     database->lock_fd = database->shm_file.fd;
+    database->paced = false; /* it is watched */
     pthread_mutex_unlock(&database->lock);
     return 0;
 }

@@ -108,12 +108,15 @@ struct capture {
     uint32_t look_frame;    /* second look: next frame not looked at */
     uint64_t look_until_ns; /* second look: backing off until */
     uint64_t look_pause_ns;
-    unsigned spin_skip;  /* writes not worth spinning for, see pace.c */
-    bool paced;          /* looks at intervals, no events; see pace.h */
-    unsigned rare_looks; /* of those, in a row, that found little */
-    uint64_t pace_ns;    /* the next is due */
-    bool had_gap;        /* since it was attached */
-    uint8_t *buffer;     /* frames of one batch, reused */
+    unsigned spin_skip;     /* writes not worth spinning for, see pace.c */
+    uint64_t pace_ns;       /* paced: the next look is due, */
+    uint64_t pace_pause_ns; /* so long after the one before, */
+    txid_t pace_txid;       /* which captured up to here */
+    uint64_t rate_ns;       /* since when commits are counted, */
+    uint64_t rate_count;    /* how many there were, */
+    txid_t rate_txid;       /* and up to which */
+    bool had_gap;           /* since it was attached */
+    uint8_t *buffer;        /* frames of one batch, reused */
     size_t buffer_bytes;
     uint64_t *keys; /* pgno << 32 | frame, of one batch, reused */
     size_t keys_count;
@@ -221,6 +224,7 @@ struct database {
                                          earlier attachment left behind */
     bool attach_at_valid;
     struct meta_fingerprint attach_from; /* the file at the first try */
+    bool paced; /* [lock] capture looks at intervals, no events; see pace.h */
     struct list waiting; /* [lock] parked requests that could not be answered */
     bool needs_reread;
     bool told_no_journal; /* said once */

@@ -333,12 +333,16 @@ int database_on_fsync(struct database *database, enum database_file kind,
 
 void database_on_synced(struct database *database, enum database_file kind)
 {
+    bool wake;
+
     if (kind != DATABASE_FILE_WAL || !is_primary(database->catalog))
         return;
     pthread_mutex_lock(&database->lock);
     database->synced = true;
+    wake = !database->paced; /* else it looks soon by itself */
     pthread_mutex_unlock(&database->lock);
-    notes_wake(database);
+    if (wake)
+        notes_wake(database);
 }
 
 /* The note of the commit operation under way on this FUSE worker: before and

@@ -2,9 +2,9 @@
 /*
  * wal/pace.c - see pace.h.
  *
- *   EVENTS --PACE_BEGIN commits in one look--> PACED
- *      ^                                         |
- *      +------PACE_RARE looks with few commits---+
+ *   EVENTS --PACE_BEGIN commits in RATE_NS--> PACED
+ *      ^                                        |
+ *      +-----fewer than PACE_END in RATE_NS-----+
  */
 #include "wal/pace.h"
 
@@ -14,21 +14,52 @@
 #include "wal/notes.h"
 #include "wal/worker.h"
 
-#define PACE_BEGIN 4              /* commits in one look: this is load */
-#define PACE_NS (200 * NS_PER_US) /* between two looks */
-#define PACE_FEW 2                /* fewer per look are rare */
-#define PACE_RARE 10              /* so many such looks: back to events */
-#define SPIN_NS (40 * NS_PER_US)  /* second look, without sleeping */
+#define PACE_FIRST_NS (200 * NS_PER_US) /* between two looks, and at least */
+#define PACE_LAST_NS (1 * NS_PER_MS)    /* at most, */
+#define PACE_GROW_NS (100 * NS_PER_US)  /* longer after each look that found */
+#define PACE_FEW 4                      /* no more commits than this */
+#define RATE_NS (2 * NS_PER_MS)         /* commits are counted for so long */
+#define PACE_BEGIN 5                    /* so many in that time: this is load */
+#define PACE_END 3                      /* fewer: it is over */
+#define SPIN_NS (40 * NS_PER_US)        /* second look, without sleeping */
 #define SPIN_SKIP 7 /* writes not worth a spin after one that was in vain */
 #define LOOK_FIRST_NS (50 * NS_PER_US) /* second look, then doubling ... */
 #define LOOK_LAST_NS (1 * NS_PER_MS)   /* ... up to this pause, */
 #define LOOK_GIVE_UP_NS (2 * NS_PER_S) /* a dead writer: until next event */
 
+static void set_paced(struct database *database, bool paced)
+{
+    pthread_mutex_lock(&database->lock);
+    database->paced = paced;
+    pthread_mutex_unlock(&database->lock);
+}
+
 static void paced_begin(struct database *database)
 {
+    struct capture *capture = &database->capture;
+
     attach_unwatch(database);
-    database->capture.paced = true;
-    database->capture.rare_looks = 0;
+    capture->pace_pause_ns = PACE_FIRST_NS;
+    capture->pace_txid = database->view.position.txid;
+    set_paced(database, true);
+}
+
+/* A batch costs each node some wake-ups, however small it is. Many commits are
+ * a large batch soon; few, slow ones (FULL) are waited for a little longer. */
+static void pause_adapt(struct database *database)
+{
+    struct capture *capture = &database->capture;
+    txid_t txid = database->view.position.txid;
+
+    if (txid - capture->pace_txid > 2 * PACE_FEW)
+        capture->pace_pause_ns /= 2;
+    else if (txid - capture->pace_txid <= PACE_FEW)
+        capture->pace_pause_ns += PACE_GROW_NS;
+    if (capture->pace_pause_ns < PACE_FIRST_NS)
+        capture->pace_pause_ns = PACE_FIRST_NS;
+    if (capture->pace_pause_ns > PACE_LAST_NS)
+        capture->pace_pause_ns = PACE_LAST_NS;
+    capture->pace_txid = txid;
 }
 
 /* False when events cannot be had: then we go on looking by ourselves. */
@@ -38,30 +69,51 @@ static bool paced_end(struct database *database)
         notes_fails(database);
         return false;
     }
-    database->capture.paced = false;
+    set_paced(database, false);
     return true;
 }
 
-bool pace_step(struct database *database, uint64_t commits)
+/* Counts what was captured since the last call. True when RATE_NS are over:
+ * ret_count is how many there were in that time. */
+static bool rate_count(struct database *database, uint64_t now,
+                       uint64_t *ret_count)
 {
     struct capture *capture = &database->capture;
-    uint64_t now = clock_now_ns();
+    txid_t txid = database->view.position.txid;
+    uint64_t commits = capture->rate_txid == 0 ? 0 : txid - capture->rate_txid;
+
+    capture->rate_txid = txid;
+    *ret_count = capture->rate_count;
+    if (now - capture->rate_ns < RATE_NS) {
+        capture->rate_count += commits;
+        return false;
+    }
+    capture->rate_ns = now;
+    capture->rate_count = commits;
+    return true;
+}
+
+bool pace_step(struct database *database)
+{
+    struct capture *capture = &database->capture;
+    uint64_t now = clock_now_ns(), count;
+    bool over = rate_count(database, now, &count);
 
     ASSERT_ON_WORKER();
-    if (!capture->paced) {
+    if (!database->paced) {
         /* Where synchronous=OFF lets a WAL start over unseen, late is lost. */
-        if (commits < PACE_BEGIN || database->capture.had_gap)
+        if (capture->rate_count < PACE_BEGIN || capture->had_gap)
             return false;
         paced_begin(database);
+    } else if (over && count < PACE_END && paced_end(database)) {
+        return true;
     } else if (now < capture->pace_ns) {
         worker_at(database, capture->pace_ns);
         return false; /* somebody else had a reason to step */
-    } else if (commits >= PACE_FEW) {
-        capture->rare_looks = 0;
-    } else if (++capture->rare_looks >= PACE_RARE && paced_end(database)) {
-        return true;
+    } else {
+        pause_adapt(database);
     }
-    capture->pace_ns = now + PACE_NS;
+    capture->pace_ns = now + capture->pace_pause_ns;
     worker_at(database, capture->pace_ns);
     return false;
 }
@@ -118,7 +170,8 @@ bool pace_look(struct database *database, bool modified, bool synced)
     bool published;
 
     ASSERT_ON_WORKER();
-    if (capture->paced || (!modified && !synced && capture->look_until_ns == 0))
+    if (database->paced ||
+        (!modified && !synced && capture->look_until_ns == 0))
         return false;
     if (modified || synced)
         capture->look_until_ns = 0; /* somebody lives: all our patience anew */

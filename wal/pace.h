@@ -5,8 +5,9 @@
  * At rest every write wakes the worker (inotify), so that a lone commit is
  * captured at once. Under load that is dear for the one who must not pay:
  * each of the writer's write() calls allocates an event and wakes a thread,
- * more work than the write itself. So while several commits arrive per look
- * the worker asks for no events and looks every PACE_NS instead; batches grow
+ * more work than the write itself; with FULL the end of the FSYNC wakes it once
+ * more. So while commits come quickly the worker asks for no events and looks
+ * by itself, every 200 us to 1 ms, so that some commits are there; batches grow
  * and cost less. When commits become rare it asks for events again. A gate, a
  * token and a forced pass never wait for a pace.
  * Worker only, database attached on the primary.
@@ -16,10 +17,10 @@
 
 #include "wal/engine.h"
 
-/* After each step of an attached database; commits: how many it captured.
+/* In each step of an attached database, after its pass.
  * True: just went back to events, what came meanwhile raised none: look once
  * more. */
-bool pace_step(struct database *database, uint64_t commits);
+bool pace_step(struct database *database);
 
 /*
  * The second look. Publishing a commit raises no event, its write and, with

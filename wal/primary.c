@@ -259,7 +259,6 @@ static void idle_check(struct database *database)
 
 static void attached_step(struct database *database, bool modified, bool synced)
 {
-    txid_t before = database->view.position.txid;
     bool again;
     int rc = 0;
 
@@ -267,7 +266,7 @@ static void attached_step(struct database *database, bool modified, bool synced)
         rc = pass(database);
     if (rc == -EAGAIN)
         worker_at(database, clock_now_ns() + RETRY_SOON_NS);
-    again = pace_step(database, database->view.position.txid - before);
+    again = pace_step(database);
     if (again && rc >= 0 && capture_has_news(database))
         rc = pass(database);
     if (rc >= 0 && pace_look(database, again || modified, synced))
