@@ -32,9 +32,8 @@ int attr_read(struct mount *mount, struct inode *inode, struct stat *ret_status,
     if (rc < 0)
         return rc;
     override_owner(mount, ret_status);
-    *ret_seconds = virtual && !virtual_is_permanent(mount, inode)
-                       ? 0
-                       : SESSION_CACHE_SECONDS;
+    *ret_seconds = virtual ? virtual_cache_seconds(mount, inode)
+                           : SESSION_CACHE_SECONDS;
     return 0;
 }
 

@@ -23,7 +23,7 @@
 /*
  * How long the kernel may keep names and attributes. Nothing changes them
  * behind its back: applications come through the mount, and so does the engine
- * for every name that may be known here. Never for virtual files.
+ * for every name that may be known here. For virtual files see virtual.h.
  */
 #define SESSION_CACHE_SECONDS 3600.0
 

@@ -17,6 +17,7 @@
 #define TOKENS_PATH HOME_NAME "/token"
 #define WAITS_PATH HOME_NAME "/wait"
 #define POSITION_SUFFIX "-pos"
+#define TEXT_CACHE_SECONDS 1.0
 
 /* ---- what is where ------------------------------------------------------- */
 
@@ -324,7 +325,8 @@ int virtual_wait(struct mount *mount, struct inode *inode,
     return 0;
 }
 
-bool virtual_is_permanent(struct mount *mount, struct inode *inode)
+/* .tidemark, and token/ and wait/ in it: they are always there. */
+static bool is_permanent(struct mount *mount, struct inode *inode)
 {
     char path[DATABASE_NAME_MAX];
 
@@ -332,6 +334,18 @@ bool virtual_is_permanent(struct mount *mount, struct inode *inode)
            inode_path(&mount->table, inode, path, sizeof path) == 0 &&
            (strcmp(path, HOME_NAME) == 0 || strcmp(path, TOKENS_PATH) == 0 ||
             strcmp(path, WAITS_PATH) == 0);
+}
+
+double virtual_cache_seconds(struct mount *mount, struct inode *inode)
+{
+    unsigned kind = inode->identity.virtual;
+
+    if (is_permanent(mount, inode))
+        return SESSION_CACHE_SECONDS;
+    return kind == VIRTUAL_TOKEN || kind == VIRTUAL_POSITION ||
+                   kind == VIRTUAL_WAIT
+               ? TEXT_CACHE_SECONDS
+               : 0;
 }
 
 /*

@@ -50,9 +50,12 @@ int virtual_find(struct mount *mount, struct inode *parent, const char *name);
 bool virtual_is_reserved(struct mount *mount, struct inode *parent,
                          const char *name);
 
-/* True of .tidemark, and of token/ and wait/ in it: they are always there, and
- * nothing about them changes. The kernel need not ask again. */
-bool virtual_is_permanent(struct mount *mount, struct inode *inode);
+/*
+ * How long the kernel may keep name and attributes. What a file says is asked for
+ * at each open. Tokens and waits come in the middle of a request of somebody's
+ * user: each question saved is a fifth of the time that a token takes.
+ */
+double virtual_cache_seconds(struct mount *mount, struct inode *inode);
 
 int virtual_stat(struct mount *mount, struct inode *inode,
                  struct stat *ret_status);

@@ -162,10 +162,23 @@ int attach_open(struct database *database)
     return 0;
 }
 
-void attach_close(struct database *database, bool checkpoint)
+/* The last one out checkpoints. Before it closes, since that may take long, and
+ * the close must not. Not beside an application: its FSYNC of the WAL may be
+ * parked with us, and the kernel lets only one in at a time. */
+static void checkpoint_alone(struct database *database)
 {
     int frames, copied;
+    bool alone;
 
+    pthread_mutex_lock(&database->lock);
+    alone = database->view.applications == 0;
+    pthread_mutex_unlock(&database->lock);
+    if (alone && database->anchor.connection != NULL)
+        (void)anchor_checkpoint(&database->anchor, &frames, &copied);
+}
+
+void attach_close(struct database *database, bool checkpoint)
+{
     ASSERT_ON_WORKER();
     ASSERT(!database->apply.checkpointing); /* the anchor is not ours now */
     pthread_mutex_lock(&database->lock);
@@ -177,9 +190,9 @@ void attach_close(struct database *database, bool checkpoint)
         walindex_unlock(database->shm_file.fd, WALINDEX_LOCK_WRITE, 1);
     walindex_close(&database->index);
     database->worker->let_go |= database->anchor.connection != NULL;
-    if (checkpoint && database->anchor.connection != NULL)
-        (void)anchor_checkpoint(&database->anchor, &frames, &copied);
-    worker_enter_mount(database->worker); /* what is left to do is short */
+    if (checkpoint)
+        checkpoint_alone(database);
+    worker_enter_mount(database->worker);
     anchor_close(&database->anchor, checkpoint);
     worker_leave_mount(database->worker);
     os_close(&database->shm_file);
