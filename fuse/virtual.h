@@ -51,9 +51,9 @@ bool virtual_is_reserved(struct mount *mount, struct inode *parent,
                          const char *name);
 
 /*
- * How long the kernel may keep name and attributes. What a file says is asked for
- * at each open. Tokens and waits come in the middle of a request of somebody's
- * user: each question saved is a fifth of the time that a token takes.
+ * How long the kernel may keep name and attributes. What a file says is asked
+ * for at each open. Tokens and waits come in the middle of a request of
+ * somebody's user: each question saved is a fifth of what a token takes.
  */
 double virtual_cache_seconds(struct mount *mount, struct inode *inode);
 

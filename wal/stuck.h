@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * wal/stuck.h - answers an FSYNC that is parked with a worker that waits for the mount.
+ * wal/stuck.h - answers an FSYNC parked with a worker that waits for the mount.
  *
  * The kernel holds the lock of a file while its FSYNC waits for our answer.
  * Who deletes or renames that file meanwhile holds the lock of the directory
  * and waits for the file; a worker that then needs a name there waits for both,
- * and the FSYNC for the worker: for ever. So an FSYNC that is parked with a worker
- * which has been in the mount for STUCK_NS is answered EIO: a commit reports that
- * to its application, a checkpoint is tried again later.
+ * and the FSYNC for the worker: for ever. So an FSYNC that is parked with a
+ * worker which has been in the mount for STUCK_NS is answered EIO: a commit
+ * reports that to its application, a checkpoint is tried again later.
  */
 #ifndef TIDEMARK_WAL_STUCK_H
 #define TIDEMARK_WAL_STUCK_H
