@@ -1,11 +1,11 @@
 """Databases that come and go all the time: made in any journal mode, deleted
 under whoever has them open, while the replica dies and comes back. What the
 programs see may be any error of SQLite; the nodes stay up and end equal."""
-import os
 import random
 import sqlite3
 
 import cluster
+import sql
 import workers
 from runner import LONG, expect, test, until
 
@@ -28,14 +28,6 @@ def create(path, rng):
         connection.close()
 
 
-def remove(path):
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        try:
-            os.unlink(path + suffix)
-        except FileNotFoundError:
-            pass
-
-
 def churn(control, node, seed):
     rng, errors = random.Random(seed), {}
     while control.running():
@@ -43,7 +35,7 @@ def churn(control, node, seed):
         try:
             create(path, rng)
             if rng.random() < 0.7:
-                remove(path)
+                sql.remove(path)
         except (sqlite3.Error, OSError) as error:
             errors[str(error)] = errors.get(str(error), 0) + 1
     return errors
@@ -67,7 +59,7 @@ def databases_that_come_and_go_end_equal(stage):
     stage.say(kills, "kills,", errors)
     for number in range(DATABASES):
         path = nodes.primary.path("c%d.db" % number)
-        remove(path)
+        sql.remove(path)
         create(path, random.Random(number))
     expect(len(nodes.compare_all()) == DATABASES, "some are missing")
     for node in nodes.nodes:

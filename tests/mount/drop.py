@@ -15,15 +15,6 @@ def create(path, mode="wal"):
         connection.execute("INSERT INTO t(v) VALUES (randomblob(9000))")
 
 
-def remove(path):
-    """As people do it: the file, then what is still beside it."""
-    for suffix in ("", "-wal", "-shm", "-journal"):
-        try:
-            os.unlink(path + suffix)
-        except FileNotFoundError:
-            pass
-
-
 def go_on_writing(control, path):
     """Commits on one connection, also when the name has gone."""
     connection = sql.sqlite3.connect(path, timeout=0, isolation_level=None)
@@ -46,7 +37,7 @@ def load_and_remake(control, path, rng):
                 connection.execute("INSERT INTO t(v) VALUES (zeroblob(?))",
                                    (4 << 20,))
                 connection.execute("DELETE FROM t WHERE id > 1")
-        remove(path)
+        sql.remove(path)
         rounds += 1
     return rounds
 
@@ -70,7 +61,7 @@ def remake(control, path):
     """As fast as it goes."""
     while control.running():
         create(path)
-        remove(path)
+        sql.remove(path)
     create(path)
 
 
@@ -99,7 +90,7 @@ def who_has_a_deleted_database_open_is_not_held_up(stage):
             create(node.path("app.db"), mode)
             writer = workers.Worker(go_on_writing, node.path("app.db"))
             until(lambda: writer.count() > 10, "no load")
-            remove(node.path("app.db"))
+            sql.remove(node.path("app.db"))
             before = writer.count()
             until(lambda: writer.count() > before + 10,
                   "the writer is stuck in mode " + mode, 10)
@@ -179,7 +170,7 @@ def what_was_deleted_leaves_a_tombstone_and_no_more(stage):
         fill(nodes.primary.path(name))
         if i % 5 == 0:
             nodes.settle(name)
-        remove(nodes.primary.path(name))
+        sql.remove(nodes.primary.path(name))
     for node in nodes.nodes:
         until(lambda n=node: list(n.databases()) == ["other.db"],
               "%s does not drop" % node.name)

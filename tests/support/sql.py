@@ -6,6 +6,7 @@ its locks. sqlite3's own transactions are off, BEGIN and COMMIT are written.
 """
 import contextlib
 import hashlib
+import os
 import sqlite3
 import struct
 import subprocess
@@ -151,3 +152,12 @@ def header_of(path):
         header = file.read(100)
     page_bytes, = struct.unpack(">H", header[16:18])
     return 65536 if page_bytes == 1 else page_bytes, header[18]
+
+
+def remove(path):
+    """As people do it: the file, then what is still beside it."""
+    for suffix in ("", "-wal", "-shm", "-journal"):
+        try:
+            os.unlink(path + suffix)
+        except FileNotFoundError:
+            pass
