@@ -58,6 +58,7 @@ static void lists_init(struct database *database)
     list_init(&database->notes);
     list_init(&database->parked);
     list_init(&database->requests);
+    list_init(&database->ready);
     list_init(&database->waiting);
     list_init(&database->held);
     list_init(&database->tail);
@@ -513,6 +514,7 @@ static void parked_release(void *context, struct database *database)
     (void)context;
     list_init(&all);
     pthread_mutex_lock(&database->lock);
+    list_splice(&all, &database->ready);
     list_splice(&all, &database->waiting);
     list_splice(&all, &database->parked);
     pthread_mutex_unlock(&database->lock);

@@ -76,6 +76,7 @@ struct prepared {
     bool decided; /* its commit operation is done: the note is under way */
     struct record_header header;  /* of its last part */
     struct meta_fingerprint file; /* [worker] at its FSYNC */
+    bool covers_reread; /* [worker] it has what a re-read was due for */
     uint32_t count;
     pgno_t *pgnos;
     uint64_t *values; /* page hashes */
@@ -225,7 +226,8 @@ struct database {
     bool attach_at_valid;
     struct meta_fingerprint attach_from; /* the file at the first try */
     bool paced; /* [lock] capture looks at intervals, no events; see pace.h */
-    struct list waiting; /* [lock] parked requests that could not be answered */
+    struct list ready;   /* [lock] parked requests, each after what it must */
+    struct list waiting; /* [lock] those that could not be answered yet */
     bool needs_reread;
     bool told_no_journal; /* said once */
     bool closing;         /* the node stops: nothing is opened any more. A

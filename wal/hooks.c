@@ -303,8 +303,11 @@ static int fsync_wal(struct database *database, bool own, struct parked *parked)
         return 0; /* the anchor's last checkpoint: all was captured before */
     pthread_mutex_lock(&database->lock);
 #ifndef CANARY_NO_GATE
-    gated = database->lock_fd < 0 ||
-            walindex_is_locked(database->lock_fd, WALINDEX_LOCK_CHECKPOINT);
+    /* A checkpoint has the database open. Who has not (sync FILE) must not
+     * stand in the way of the one with which we let go. */
+    gated = database->view.applications > 0 &&
+            (database->lock_fd < 0 ||
+             walindex_is_locked(database->lock_fd, WALINDEX_LOCK_CHECKPOINT));
 #else
     gated = false;
 #endif

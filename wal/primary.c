@@ -257,6 +257,14 @@ static void idle_check(struct database *database)
     worker_at(database, database->idle_since_ns + IDLE_NS);
 }
 
+/* An event that was not looked into: it is as if it came now. */
+static void event_again(struct database *database)
+{
+    pthread_mutex_lock(&database->lock);
+    database->modified = true;
+    pthread_mutex_unlock(&database->lock);
+}
+
 static void attached_step(struct database *database, bool modified, bool synced)
 {
     bool again;
@@ -269,7 +277,9 @@ static void attached_step(struct database *database, bool modified, bool synced)
     again = pace_step(database);
     if (again && rc >= 0 && capture_has_news(database))
         rc = pass(database);
-    if (rc >= 0 && pace_look(database, again || modified, synced))
+    if (rc < 0 && (again || modified))
+        event_again(database);
+    else if (rc >= 0 && pace_look(database, again || modified, synced))
         (void)pass(database);
     retention_step(database, false);
 }
@@ -438,7 +448,10 @@ static void parked_fsync_main(struct database *database, struct parked *parked)
         keep_waiting(database, parked, OPEN_NS);
         return;
     }
-    if (rc < 0)
+    if (rc == -EAGAIN)
+        notes_event(database, DATABASE_EVENT_REFUSED,
+                    "a sync failed: the commit before it does not end");
+    else if (rc < 0)
         notes_fails(database);
     else
         notes_works(database);

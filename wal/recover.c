@@ -445,6 +445,18 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     return rc;
 }
 
+int recover_sync_file(struct database *database)
+{
+    struct os_file file = {0};
+    int rc = os_open(&file, database->catalog->config.data_fd,
+                     database->backing, O_RDONLY, 0, SITE_RECOVER_OPEN);
+
+    if (rc == 0)
+        rc = os_fsync(&file, SITE_RECOVER_SYNC);
+    os_close(&file);
+    return rc;
+}
+
 void recover_mark_clean(void *context, struct database *database)
 {
     struct meta *meta = &database->meta;
@@ -466,6 +478,8 @@ void recover_mark_clean(void *context, struct database *database)
     if (recover_is_clean(database) &&
         meta_fingerprint_is_equal(&now, &meta->clean))
         return; /* it is marked: nobody used it since */
+    if (recover_sync_file(database) < 0)
+        return;
     meta->clean = now;
     meta->flags |= META_CLEAN;
     meta->clean_position = database->view.position;

@@ -39,6 +39,10 @@ bool recover_is_clean(struct database *database);
 /* The file is not the one that we closed then. */
 bool recover_was_touched(struct database *database);
 
+/* Makes the file durable before something is said of its content: SQLite does
+ * not, with synchronous=OFF. */
+int recover_sync_file(struct database *database);
+
 /* A WAL lies beside it, and is not empty. */
 bool recover_wal_is_left(struct database *database);
 

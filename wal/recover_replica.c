@@ -38,7 +38,10 @@ static int redo_file(struct database *database, bool live)
     int dirfd, rc;
 
     if (database->view.page_bytes == 0)
-        return 0; /* no content yet: no file */
+        return 0;                        /* no content yet: no file */
+    rc = recover_unmark_clean(database); /* we change it now */
+    if (rc < 0)
+        return rc;
     remove_companions(database, live);
     dirfd = recover_path(database, "", live, path);
     rc = os_open(&database->main_file, dirfd, path, O_RDWR, 0,

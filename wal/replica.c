@@ -123,6 +123,10 @@ static void base_here(struct database *database)
     struct position *position = &database->view.position;
     struct meta *meta = &database->meta;
 
+    if (recover_sync_file(database) < 0) {
+        notes_fails(database);
+        return;
+    }
     replica_save_hashes(database, position, database->view.page_bytes);
     meta->base_txid = position->txid;
     meta->flags |= META_COPIED;
@@ -132,10 +136,12 @@ static void base_here(struct database *database)
         meta->clean_position = *position;
         meta->flags |= META_CLEAN;
     }
-    if (notes_save_meta(database) < 0)
+    if (notes_save_meta(database) < 0) {
+        meta->flags &= ~META_CLEAN;
         notes_fails(database);
-    else
+    } else {
         retention_apply(database, retention_base(database));
+    }
 }
 
 void replica_detach(struct database *database)

@@ -175,7 +175,7 @@ static void prepared_undecide(struct database *database)
  * decides on it: who ends a transaction meanwhile leaves its pages. */
 static int prepared_give_up(struct database *database)
 {
-    bool decided;
+    bool decided, covered;
     int rc;
 
     if (!database->prepared.present)
@@ -186,9 +186,12 @@ static int prepared_give_up(struct database *database)
     pthread_mutex_unlock(&database->lock);
     if (decided)
         return -EAGAIN;
+    covered = database->prepared.covers_reread;
     rc = emit_resolve(database, false, NULL);
     if (rc < 0)
         prepared_undecide(database);
+    else
+        database->needs_reread |= covered;
     return rc;
 }
 
@@ -227,6 +230,7 @@ int rollback_prepare(struct database *database)
     if (rc < 0)
         return rc;
     database->prepared.file = now;
+    database->prepared.covers_reread = database->needs_reread;
     database->needs_reread = false;
     return 0;
 }
@@ -397,12 +401,25 @@ int rollback_overtake(struct database *database)
     return prepared_give_up(database);
 }
 
+/* Nobody writes between the FSYNC of a commit and its end: another FSYNC (sync
+ * FILE) made the PREPARED of one that was still being written. */
+static bool is_all_prepared(const struct database *database,
+                            const struct note *note)
+{
+    return database->prepared.present &&
+           meta_fingerprint_is_equal(&database->prepared.file, &note->after);
+}
+
 int rollback_resolve(struct database *database, const struct note *note)
 {
+    bool whole = is_all_prepared(database, note), commit = note->rc == 0;
+    bool covered = database->prepared.covers_reread;
     int rc = 0;
 
     if (database->prepared.present)
-        rc = emit_resolve(database, note->rc == 0, NULL);
+        rc = emit_resolve(database, commit && whole, NULL);
+    if (rc == 0 && (commit ? !whole : covered))
+        database->needs_reread = true;
     if (rc < 0) {
         /* Nobody will decide again: the re-read that is due gives it up. */
         prepared_undecide(database);

@@ -12,20 +12,23 @@
  * catalog's lock. */
 struct search {
     struct worker *worker;
+    uint64_t until_ns;      /* who is parked since then at the latest */
     struct database *found; /* with a reference; NULL: no more */
     struct list parked;
 };
 
 /* Only for an FSYNC does the kernel hold a lock. */
-static void take_syncs(struct list *to, struct list *from)
+static void take_syncs(struct search *search, struct list *from)
 {
-    struct list *link, *safe;
+    struct list *link, *safe, *to = &search->parked;
 
     LIST_EACH(link, safe, from)
     {
-        int what = LIST_ENTRY(link, struct parked, link)->what;
+        struct parked *parked = LIST_ENTRY(link, struct parked, link);
 
-        if (what != PARKED_FSYNC_WAL && what != PARKED_FSYNC_MAIN)
+        if ((parked->what != PARKED_FSYNC_WAL &&
+             parked->what != PARKED_FSYNC_MAIN) ||
+            parked->since_ns > search->until_ns)
             continue;
         list_remove(link);
         list_push_back(to, link);
@@ -39,8 +42,9 @@ static void search_one(void *context, struct database *database)
     if (search->found != NULL || database->worker != search->worker)
         return;
     pthread_mutex_lock(&database->lock);
-    take_syncs(&search->parked, &database->waiting);
-    take_syncs(&search->parked, &database->parked);
+    take_syncs(search, &database->ready);
+    take_syncs(search, &database->waiting);
+    take_syncs(search, &database->parked);
     pthread_mutex_unlock(&database->lock);
     if (!list_is_empty(&search->parked))
         search->found = database_ref(database);
@@ -48,7 +52,8 @@ static void search_one(void *context, struct database *database)
 
 void stuck_answer(struct worker *worker)
 {
-    struct search search = {.worker = worker};
+    struct search search = {.worker = worker,
+                            .until_ns = clock_now_ns() - STUCK_NS};
     struct list *link;
 
     list_init(&search.parked);
@@ -62,8 +67,9 @@ void stuck_answer(struct worker *worker)
         }
         if (search.found != NULL)
             notes_event(search.found, DATABASE_EVENT_REFUSED,
-                        "a sync failed: the node waited for the mount, where "
-                        "somebody deletes or renames the file that is synced");
+                        "a sync failed: the node waited for the mount for "
+                        "too long (somebody deletes or renames the file that "
+                        "is synced, or the disk stands still)");
         database_unref(search.found);
     } while (search.found != NULL);
 }

@@ -183,25 +183,15 @@ static void errands_take(struct database *database, struct errands *errands)
     list_init(&errands->notes);
     list_init(&errands->requests);
     pthread_mutex_lock(&database->lock);
+    /* At one moment: the notes of all that came before who is parked. */
     list_splice(&errands->notes, &database->notes);
+    list_splice(&database->ready, &database->waiting);
+    list_splice(&database->ready, &database->parked);
     list_splice(&errands->requests, &database->requests);
     errands->modified = database->modified;
     errands->synced = database->synced;
     errands->forgotten = database->forgotten;
     database->modified = database->synced = database->forgotten = false;
-    pthread_mutex_unlock(&database->lock);
-}
-
-/* Who was parked longest comes first, also if it could not be answered. */
-static void parked_gather(struct database *database)
-{
-    struct list all;
-
-    list_init(&all);
-    pthread_mutex_lock(&database->lock);
-    list_splice(&all, &database->waiting);
-    list_splice(&all, &database->parked);
-    list_splice(&database->parked, &all);
     pthread_mutex_unlock(&database->lock);
 }
 
@@ -212,7 +202,11 @@ static struct parked *parked_pop(struct database *database)
     struct list *link;
 
     pthread_mutex_lock(&database->lock);
-    link = list_pop(&database->parked);
+    if (database->view.state == DATABASE_DROPPED) { /* just now, perhaps */
+        list_splice(&database->ready, &database->waiting);
+        list_splice(&database->ready, &database->parked);
+    }
+    link = list_pop(&database->ready);
     pthread_mutex_unlock(&database->lock);
     return link == NULL ? NULL : LIST_ENTRY(link, struct parked, link);
 }
@@ -224,7 +218,6 @@ static void run_parked(struct database *database)
     bool primary = database->catalog->config.role == DATABASE_PRIMARY;
     struct parked *parked;
 
-    parked_gather(database);
     while ((parked = parked_pop(database)) != NULL) {
         if (database->view.state == DATABASE_DROPPED)
             parked->on_done(parked, notes_of_dropped(parked->what));

@@ -520,3 +520,34 @@ def two_that_claim_one_name_keep_no_node_from_starting(stage):
         expect_eq(nodes.compare("a.db")["table t"][0], 71)
         nodes.compare_all()
         os.unlink(nodes.primary.path("a.db"))
+
+
+def keep_syncing(control, path):
+    while control.running():
+        try:
+            file = os.open(path, os.O_RDONLY)
+            try:
+                while control.running():
+                    os.fsync(file)
+            finally:
+                os.close(file)
+        except OSError:
+            time.sleep(0.001)
+
+
+@test(seconds=60)
+def who_syncs_a_wal_keeps_no_node_from_letting_go(stage):
+    """`sync FILE` on the WAL of a database that no application has open."""
+    node = cluster.single(stage)
+    path = node.path("app.db")
+    for _ in range(4):
+        with sql.connect(path, journal_mode="wal") as db:
+            db.execute("CREATE TABLE IF NOT EXISTS t(v)")
+            db.execute("INSERT INTO t VALUES (zeroblob(2000000))")
+        syncers = [workers.Worker(keep_syncing, path + "-wal")
+                   for _ in range(2)]
+        until(lambda: min(one.count() for one in syncers) > 20, "no sync")
+        node.restart()
+        workers.stop(syncers)
+    with sql.connect(path) as db:
+        expect(sql.one(db, "SELECT count(*) FROM t") == 4, "rows are missing")
