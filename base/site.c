@@ -125,6 +125,11 @@ static void fault_parse(void)
 
     if (all == NULL)
         return;
+    if (strcmp(all, "list") == 0) {
+        for (int i = SITE_NONE + 1; i < SITES; i++)
+            printf("%s\n", site_names[i]);
+        exit(0);
+    }
     if (snprintf(copy, sizeof copy, "%s", all) >= (int)sizeof copy) {
         fprintf(stderr, "TIDEMARK_FAULT: longer than %zu bytes\n",
                 sizeof copy - 1);

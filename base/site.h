@@ -8,7 +8,7 @@
  * test makes the k-th call of a site fail: TIDEMARK_FAULT="log.append=3:EIO"
  * (k from 1; "3+" means the third and all after it, "3-5" the third to the
  * fifth; several by comma). KILL for an errno ends the process instead, before
- * the call is made.
+ * the call is made. TIDEMARK_FAULT=list prints all names, at the first call.
  */
 #ifndef TIDEMARK_BASE_SITE_H
 #define TIDEMARK_BASE_SITE_H

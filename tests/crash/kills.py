@@ -140,9 +140,7 @@ class Ordeal:
             for one in writers + readers:
                 one.check()
             self.kill_some()
-        before = os.path.getsize(self.record)
-        until(lambda: os.path.getsize(self.record) > before,
-              "nobody can commit any more")
+        self.commits_go_on()
         did = collections.Counter()
         for one in workers.stop(writers):
             did.update(one)
@@ -150,6 +148,11 @@ class Ordeal:
         self.rest()
         self.stage.say(dict(did), looks, "reads on the replica")
         expect(looks > 0, "nothing was read")
+
+    def commits_go_on(self):
+        before = os.path.getsize(self.record)
+        until(lambda: os.path.getsize(self.record) > before,
+              "nobody can commit any more")
 
     def rest(self):
         """Nobody has anything open: what was held back no longer is."""
