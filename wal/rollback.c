@@ -373,13 +373,7 @@ void rollback_collected(struct database *database, struct note *note, int rc)
 
 bool rollback_is_pending(struct database *database)
 {
-    bool pending;
-
-    pthread_mutex_lock(&database->lock);
-    pending = !list_is_empty(&database->notes) || database->committing > 0 ||
-              database->prepared.present;
-    pthread_mutex_unlock(&database->lock);
-    return pending;
+    return is_noted(database) || database->prepared.present;
 }
 
 int rollback_overtake(struct database *database)

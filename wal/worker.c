@@ -178,6 +178,13 @@ struct errands {
     bool modified, synced, forgotten;
 };
 
+/* Under the lock: who could not be answered comes before who came since. */
+static void parked_gather(struct database *database)
+{
+    list_splice(&database->ready, &database->waiting);
+    list_splice(&database->ready, &database->parked);
+}
+
 static void errands_take(struct database *database, struct errands *errands)
 {
     list_init(&errands->notes);
@@ -185,8 +192,7 @@ static void errands_take(struct database *database, struct errands *errands)
     pthread_mutex_lock(&database->lock);
     /* At one moment: the notes of all that came before who is parked. */
     list_splice(&errands->notes, &database->notes);
-    list_splice(&database->ready, &database->waiting);
-    list_splice(&database->ready, &database->parked);
+    parked_gather(database);
     list_splice(&errands->requests, &database->requests);
     errands->modified = database->modified;
     errands->synced = database->synced;
@@ -202,10 +208,8 @@ static struct parked *parked_pop(struct database *database)
     struct list *link;
 
     pthread_mutex_lock(&database->lock);
-    if (database->view.state == DATABASE_DROPPED) { /* just now, perhaps */
-        list_splice(&database->ready, &database->waiting);
-        list_splice(&database->ready, &database->parked);
-    }
+    if (database->view.state == DATABASE_DROPPED) /* just now, perhaps */
+        parked_gather(database);
     link = list_pop(&database->ready);
     pthread_mutex_unlock(&database->lock);
     return link == NULL ? NULL : LIST_ENTRY(link, struct parked, link);

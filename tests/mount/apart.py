@@ -70,11 +70,7 @@ def start(stage):
 
 
 def newest(node):
-    connection = sql.open_reader(node.path("app.db"))
-    try:
-        return sql.one(connection, "SELECT max(n) FROM t")
-    finally:
-        connection.close()
+    return sql.look(node.path("app.db"), "SELECT max(n) FROM t")
 
 
 @test(seconds=60)

@@ -34,11 +34,7 @@ def let_go(node, name=NAME):
 
 
 def rows(path):
-    reader = sql.open_reader(path)
-    try:
-        return sql.one(reader, "SELECT count(*) FROM t")
-    finally:
-        reader.close()
+    return sql.look(path, "SELECT count(*) FROM t")
 
 
 @test(seconds=60)

@@ -58,8 +58,8 @@ def goes_round(worker):
     worker.check()
 
 
-@test(seconds=60, modes=("passthrough",))
-def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
+def killed_beside_a_reader(stage):
+    """The replica is dead, and who reads there goes on."""
     nodes = cluster.pair(stage)
     replica = nodes.replicas[0]
     make(nodes.primary.path("app.db"))
@@ -67,6 +67,12 @@ def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
     reader = workers.Worker(go_on_reading, replica.path("app.db"))
     goes_round(reader)
     replica.kill()
+    return nodes, replica, reader
+
+
+@test(seconds=60, modes=("passthrough",))
+def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
+    nodes, replica, reader = killed_beside_a_reader(stage)
     add(nodes.primary.path("app.db"))
     replica.start()
     expect_eq(state(replica), "held_back")
@@ -88,13 +94,7 @@ def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
 
 @test(seconds=60, modes=("passthrough",))
 def a_replica_holds_back_through_a_drop_and_a_new_database(stage):
-    nodes = cluster.pair(stage)
-    replica = nodes.replicas[0]
-    make(nodes.primary.path("app.db"))
-    nodes.compare("app.db")
-    reader = workers.Worker(go_on_reading, replica.path("app.db"))
-    goes_round(reader)
-    replica.kill()
+    nodes, replica, reader = killed_beside_a_reader(stage)
     replica.start()
     expect_eq(state(replica), "held_back")
     cluster.os.unlink(nodes.primary.path("app.db"))

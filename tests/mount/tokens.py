@@ -209,11 +209,9 @@ def the_token_of_a_primary_covers_commits_of_every_kind(stage):
                 for n in range(3):
                     connection.execute("INSERT INTO t VALUES (?)", (n,))
                     nodes.replicas[0].reach(name, nodes.primary.token(name))
-                    reader = sql.open_reader(nodes.replicas[0].path(name))
-                    expect_eq((name, sql.one(reader,
-                                             "SELECT max(n) FROM t")),
-                              (name, n))
-                    reader.close()
+                    seen = sql.look(nodes.replicas[0].path(name),
+                                    "SELECT max(n) FROM t")
+                    expect_eq((name, seen), (name, n))
 
 
 @test(seconds=30, modes=("classic",))

@@ -142,18 +142,14 @@ def a_token_covers_the_commit_whose_note_is_still_on_its_way(stage):
     nodes = prepare(stage)
     every = beside_workers(nodes)
     rival = workers.Worker(spin)
-    token = nodes.primary.path(".tidemark/token/" + NAME)
     with sql.connect(nodes.primary.path(NAME)) as db:
         for n in range(60):
             sql.pragma(db, "synchronous", stage.rng.choice(("off", "full")))
             db.execute("UPDATE t SET v = ? WHERE id = 1", ("%d" % n,))
-            with open(token) as file:
-                text = file.read().strip()
-            nodes.replicas[0].reach(NAME, text)
-            reader = sql.open_reader(nodes.replicas[0].path(NAME))
-            expect_eq(sql.one(reader, "SELECT v FROM t WHERE id = 1"),
+            nodes.replicas[0].reach(NAME, nodes.primary.token_by_file(NAME))
+            expect_eq(sql.look(nodes.replicas[0].path(NAME),
+                               "SELECT v FROM t WHERE id = 1"),
                       str(n), "behind a token that was reached")
-            reader.close()
     workers.stop([rival])
     apart(nodes, every)
     nodes.compare(NAME)

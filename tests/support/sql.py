@@ -55,6 +55,15 @@ def one(connection, sql, *arguments):
     return None if row is None else row[0]
 
 
+def look(path, query):
+    """One answer, by a reader that is not there any more then."""
+    reader = open_reader(path)
+    try:
+        return one(reader, query)
+    finally:
+        reader.close()
+
+
 def pragma(connection, name, value=None):
     if value is None:
         return one(connection, "PRAGMA %s" % name)

@@ -77,10 +77,9 @@ static bool can_mount(void)
     return geteuid() == 0 && access("/dev/fuse", R_OK | W_OK) == 0;
 }
 
-static int stage_mount(const struct mount_hooks *hooks)
+static struct mount_config stage_config(void)
 {
-    char error[MOUNT_ERROR_BYTES] = "";
-    struct mount_config config = {
+    return (struct mount_config){
         .mount_path = mount_path(),
         .files_fd = now.files_fd,
         .catalog = &now.catalog,
@@ -89,6 +88,12 @@ static int stage_mount(const struct mount_hooks *hooks)
         .uid = MOUNT_KEEP_OWNER,
         .gid = MOUNT_KEEP_OWNER,
     };
+}
+
+static int stage_mount(const struct mount_hooks *hooks)
+{
+    char error[MOUNT_ERROR_BYTES] = "";
+    struct mount_config config = stage_config();
     int rc;
 
     if (hooks != NULL)

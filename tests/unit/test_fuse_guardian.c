@@ -81,15 +81,7 @@ static int entangle(void)
 /* Mounts, entangles itself, says so and waits for its end. */
 static _Noreturn void be_a_daemon(int ready)
 {
-    struct mount_config config = {
-        .mount_path = mount_path(),
-        .files_fd = now.files_fd,
-        .catalog = &now.catalog,
-        .mode = now.passthrough ? MOUNT_PASSTHROUGH : MOUNT_CLASSIC,
-        .allow_other = true,
-        .uid = MOUNT_KEEP_OWNER,
-        .gid = MOUNT_KEEP_OWNER,
-    };
+    struct mount_config config = stage_config();
     char error[MOUNT_ERROR_BYTES] = "";
     int rc;
 
