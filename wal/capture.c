@@ -153,21 +153,14 @@ static int batch_fetch(void *context, pgno_t pgno, uint8_t *buffer,
 /*
  * A published frame belongs to the generation, whatever it says itself: that
  * the generation is still there is checked after reading. All the same its
- * salts must match, or be 0 with the checksum: SQLite 3.40 (not 3.53) leaves
- * such frames behind when a transaction that spilled rewrites a page within a
- * savepoint, and rolls that back. They are as good as others until a crash;
- * SQLite's own recovery ends before them.
+ * salts must match, unless it has none.
  */
 static bool frame_is_of(const struct frame *frame,
                         const struct walindex_header *header)
 {
-    static const uint8_t none[FRAME_SALT_BYTES];
-
-    if (frame->pgno == 0)
-        return false;
-    return memcmp(frame->salt, header->salt, FRAME_SALT_BYTES) == 0 ||
-           (memcmp(frame->salt, none, FRAME_SALT_BYTES) == 0 &&
-            frame->checksum[0] == 0 && frame->checksum[1] == 0);
+    return (frame->pgno != 0 &&
+            memcmp(frame->salt, header->salt, FRAME_SALT_BYTES) == 0) ||
+           frame_is_unsummed(frame);
 }
 
 /*

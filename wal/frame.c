@@ -145,6 +145,15 @@ static void chain_extend_frame(struct frame_chain *chain, const uint8_t *bytes,
     frame_chain_extend(chain, bytes + FRAME_HEADER_BYTES, page_bytes);
 }
 
+bool frame_is_unsummed(const struct frame *frame)
+{
+    static const uint8_t none[FRAME_SALT_BYTES];
+
+    return frame->pgno != 0 &&
+           memcmp(frame->salt, none, FRAME_SALT_BYTES) == 0 &&
+           frame->checksum[0] == 0 && frame->checksum[1] == 0;
+}
+
 bool frame_check(struct frame_chain *chain, const uint8_t *frame_bytes,
                  uint32_t page_bytes)
 {

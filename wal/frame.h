@@ -80,6 +80,14 @@ void frame_wal_header_encode(struct frame_wal_header *header, uint8_t *bytes);
 void frame_decode(const uint8_t *bytes, struct frame *ret_frame);
 
 /*
+ * Written without salts and checksum: SQLite 3.40 (not 3.53) leaves such frames
+ * behind, published, when a transaction that spilled rewrites a page within a
+ * savepoint, and rolls that back. They are as good as others until a crash;
+ * SQLite's own recovery ends before them.
+ */
+bool frame_is_unsummed(const struct frame *frame);
+
+/*
  * Extends chain over one frame (24 header bytes and the page behind them) and
  * says whether its stored checksum agrees. chain is advanced either way.
  * Looks at neither salt nor page number: for frames known to be published.

@@ -4,7 +4,7 @@
  * SQLite's own recovery does; what it would commit is what we capture.
  *
  * One thing it would not commit although it was: SQLite 3.40 leaves published
- * frames without salts and checksum behind (capture.c), and ends its recovery
+ * frames without salts and checksum behind (frame.h), and ends its recovery
  * before them. Where the log has what they committed, the log goes on from
  * the checksum that it holds, and the generation is redone from it.
  */
@@ -77,13 +77,6 @@ static int walk_collect(struct wal_walk *walk)
     return 0;
 }
 
-static bool is_unsummed(const uint8_t *bytes, const struct frame *frame)
-{
-    static const uint8_t none[FRAME_HEADER_BYTES - 8];
-
-    return frame->pgno != 0 && memcmp(bytes + 8, none, sizeof none) == 0;
-}
-
 /* First walk: from frame `i` on, how far is it valid, and does it agree with
  * the log? */
 static int walk_chain(struct wal_walk *walk, struct frame_chain chain,
@@ -103,7 +96,7 @@ static int walk_chain(struct wal_walk *walk, struct frame_chain chain,
         if (n < (ssize_t)stride)
             break;
         frame_decode(bytes, &frame);
-        walk->unsummed = is_unsummed(bytes, &frame);
+        walk->unsummed = frame_is_unsummed(&frame);
         if (memcmp(frame.salt, walk->header.salt, FRAME_SALT_BYTES) != 0 ||
             frame.pgno == 0 || !frame_check(&chain, bytes, page_bytes))
             break;
