@@ -193,8 +193,11 @@ static int segment_make(struct log *log, const struct record_header *header,
 
     if (rc == 0)
         rc = remove_leftover(log);
-    if (rc == 0)
+    if (rc == 0) { /* who syncs reads the array meanwhile */
+        pthread_mutex_lock(&log->syncer.lock);
         rc = shelf_reserve(&log->shelf);
+        pthread_mutex_unlock(&log->syncer.lock);
+    }
     if (rc == 0)
         rc = os_alloc(&segment, sizeof *segment, SITE_LOG_ALLOC);
     if (rc != 0)
