@@ -25,7 +25,7 @@ MODES = tuple(os.environ.get("MODES", "passthrough,classic").split(","))
 ROUNDS = int(os.environ.get("ROUNDS", "5"))
 SECONDS = float(os.environ.get("SECONDS", "1"))
 LONG = os.environ.get("LONG", "0") != "0"
-SHARED = ("tool.c", "histogram.c")
+SHARED = ("tool.c", "histogram.c", "weather.c")
 EXTRA = "log: { level: warn }\n"
 
 

@@ -8,13 +8,12 @@ import functools
 import json
 import os
 import signal
-import socket
 import subprocess
 import tempfile
 
 import runner
 import sql
-from runner import expect, expect_eq, until
+from runner import expect, expect_eq, free_ports, until
 
 START_SECONDS = 20
 STOP_SECONDS = 20
@@ -23,18 +22,6 @@ STOP_SECONDS = 20
 def program():
     return os.environ.get("TIDEMARK") or os.path.abspath(
         os.path.join(os.path.dirname(__file__), "../../build/tidemark"))
-
-
-def free_ports(count):
-    """Ports nobody has now. They are remembered by nobody: taken soon."""
-    sockets = [socket.socket() for _ in range(count)]
-    try:
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        return [one.getsockname()[1] for one in sockets]
-    finally:
-        for one in sockets:
-            one.close()
 
 
 def tidemark(*arguments, timeout=30, binary=None):

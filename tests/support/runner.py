@@ -23,6 +23,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -100,6 +101,18 @@ def until(probe, text, seconds=20, pause=0.01):
             said = text() if callable(text) else text
             raise AssertionError("not within %g s: %s" % (seconds, said))
         time.sleep(pause)
+
+
+def free_ports(count):
+    """Ports nobody has now. They are remembered by nobody: taken soon."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
 
 
 def die_with_parent(parent):

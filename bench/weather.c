@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* bench/weather.c - see weather.h. */
+#include "bench/weather.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const struct setting {
+    const char *name;
+    size_t offset;
+    int64_t most;
+    bool is_fault; /* healed; negative means never */
+} settings[] = {
+    {"delay", offsetof(struct weather, delay_ms), WEATHER_DELAY_MAX_MS, false},
+    {"jitter", offsetof(struct weather, jitter_ms), WEATHER_DELAY_MAX_MS,
+     false},
+    {"rate", offsetof(struct weather, rate), INT64_MAX, false},
+    {"cut", offsetof(struct weather, cut), INT64_MAX, true},
+    {"reset", offsetof(struct weather, reset), INT64_MAX, true},
+    {"flip", offsetof(struct weather, flip), INT64_MAX, true},
+    {"stall", offsetof(struct weather, stall), INT64_MAX, true},
+};
+
+#define SETTINGS (sizeof settings / sizeof settings[0])
+
+struct weather weather[2];
+static bool refusing;
+static uint64_t chance = 1; /* never 0 */
+
+bool weather_refuses(void)
+{
+    return refusing;
+}
+
+uint64_t weather_chance(uint64_t limit)
+{
+    chance ^= chance << 13;
+    chance ^= chance >> 7;
+    chance ^= chance << 17;
+    return chance % limit;
+}
+
+static int64_t *setting_of(int way, const struct setting *setting)
+{
+    return (int64_t *)(void *)((char *)&weather[way] + setting->offset);
+}
+
+static void weather_heal(void)
+{
+    refusing = false;
+    for (int way = 0; way < 2; way++)
+        for (size_t i = 0; i < SETTINGS; i++)
+            if (settings[i].is_fault)
+                *setting_of(way, &settings[i]) = WEATHER_NEVER;
+}
+
+void weather_begin(int64_t delay_ms)
+{
+    weather_heal();
+    for (int way = 0; way < 2; way++)
+        weather[way].delay_ms = delay_ms;
+}
+
+/* Sets that of the ways from first to last. */
+static bool setting_obey(const char *name, int first, int last, int64_t number)
+{
+    for (size_t i = 0; i < SETTINGS; i++) {
+        const struct setting *setting = &settings[i];
+
+        if (strcmp(name, setting->name) != 0)
+            continue;
+        if (number > setting->most || (number < 0 && !setting->is_fault))
+            return false;
+        for (int way = first; way <= last; way++)
+            *setting_of(way, setting) = number < 0 ? WEATHER_NEVER : number;
+        return true;
+    }
+    return false;
+}
+
+bool weather_obey(char *word)
+{
+    char *value = strchr(word, '='), *end;
+    int64_t number;
+
+    if (strcmp(word, "heal") == 0) {
+        weather_heal();
+        return true;
+    }
+    if (value == NULL)
+        return false;
+    *value++ = '\0';
+    errno = 0;
+    number = strtoll(value, &end, 10);
+    if (errno != 0 || end == value || *end != '\0')
+        return false;
+    if (strcmp(word, "refuse") == 0)
+        refusing = number != 0;
+    else if (strcmp(word, "seed") == 0)
+        chance = (uint64_t)number * 2 + 1;
+    else if (strncmp(word, "up.", 3) == 0)
+        return setting_obey(word + 3, 0, 0, number);
+    else if (strncmp(word, "down.", 5) == 0)
+        return setting_obey(word + 5, 1, 1, number);
+    else
+        return setting_obey(word, 0, 1, number);
+    return true;
+}
