@@ -275,10 +275,13 @@ static void wrong(struct step *step, enum body_reason reason)
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
-    if (reason == BODY_SUM || reason == BODY_STOPPED)
-        follow->astray = true;
     if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
         follow->failures = 0;
+    /* Damaged once, it was on the way here; again, it is so at its source. */
+    if (reason == BODY_SUM || reason == BODY_STOPPED ||
+        (reason == BODY_DAMAGED && follow->reason == BODY_DAMAGED &&
+         follow->failures > 0))
+        follow->astray = true;
     follow->failed_ns = now;
     follow->reason = reason;
     if (follow->failures++ == 0) {

@@ -4,16 +4,19 @@
  * the header announces: never more than one message is held, and a record
  * arrives in the blob that the log and the applier will hold.
  *
- * Failure: the first bad byte ends the decoder for good. There is no way to
+ * Failure: the first bad sum ends the decoder for good. There is no way to
  * find the next message after a header that lies, so none is looked for.
  */
 #include "replication/core/message.h"
 
 #include "base/assert.h"
 #include "base/bytes.h"
+#include "base/crc.h"
 
 #include <errno.h>
 #include <stdbool.h>
+
+#define SUMMED_BYTES (MESSAGE_HEADER_BYTES - 4) /* of a header */
 
 static const char *const type_names[MESSAGE_TYPES] = {
     [MESSAGE_HELLO] = "HELLO",
@@ -44,8 +47,19 @@ const char *message_type_name(unsigned type)
     return type_is_known(type) ? type_names[type] : "?";
 }
 
+static bool type_has_own_hash(unsigned type)
+{
+    return type == MESSAGE_RECORD || type == MESSAGE_CHUNK;
+}
+
+static uint32_t body_sum(unsigned type, const uint8_t *body, size_t length)
+{
+    return length == 0 || type_has_own_hash(type) ? 0 : crc_of(body, length);
+}
+
 void message_header_encode(uint8_t *bytes, enum message_type type,
-                           unsigned flags, uint32_t stream, size_t length)
+                           unsigned flags, uint32_t stream, const uint8_t *body,
+                           size_t length)
 {
     ASSERT(type_is_known(type) && (flags & ~MESSAGE_FLAGS) == 0);
     ASSERT(length <= MESSAGE_BODY_MAX_BYTES);
@@ -54,6 +68,8 @@ void message_header_encode(uint8_t *bytes, enum message_type type,
     bytes[5] = (uint8_t)flags;
     put_le16(bytes + 6, 0);
     put_le32(bytes + 8, stream);
+    put_le32(bytes + 12, body_sum(type, body, length));
+    put_le32(bytes + SUMMED_BYTES, crc_of(bytes, SUMMED_BYTES));
 }
 
 void message_decoder_init(struct message_decoder *decoder)
@@ -80,6 +96,8 @@ static int decoder_begin(struct message_decoder *decoder)
 
     decoder->body_bytes = get_le32(header);
     decoder->body_used = 0;
+    if (get_le32(header + SUMMED_BYTES) != crc_of(header, SUMMED_BYTES))
+        return -EBADMSG;
     if ((header[5] & ~MESSAGE_FLAGS) != 0 || get_le16(header + 6) != 0)
         return -EBADMSG;
     if (!type_is_known(header[4]) && (header[5] & MESSAGE_OPTIONAL) == 0)
@@ -120,15 +138,19 @@ static bool decoder_take_body(struct message_decoder *decoder,
     return take == want;
 }
 
-/* The message is whole; false when it was one to skip. */
-static bool decoder_finish(struct message_decoder *decoder,
-                           struct message *ret_message)
+/* The message is whole: 1, 0 when it was one to skip, -EBADMSG. */
+static int decoder_finish(struct message_decoder *decoder,
+                          struct message *ret_message)
 {
     const uint8_t *header = decoder->header;
 
     decoder->header_used = 0;
     if (!type_is_known(header[4]))
-        return false;
+        return 0;
+    if (get_le32(header + 12) !=
+        body_sum(header[4], decoder->body == NULL ? NULL : decoder->body->data,
+                 decoder->body_bytes))
+        return -EBADMSG;
     if (decoder->body != NULL)
         decoder->body->size = decoder->body_bytes;
     *ret_message = (struct message){
@@ -138,16 +160,17 @@ static bool decoder_finish(struct message_decoder *decoder,
         .body = decoder->body,
     };
     decoder->body = NULL;
-    return true;
+    return 1;
 }
 
 int message_decode(struct message_decoder *decoder, const uint8_t *bytes,
                    size_t size, size_t *ret_used, struct message *ret_message)
 {
     size_t used = 0, took;
-    bool whole = true, done = false;
+    bool whole = true;
+    int done = 0;
 
-    while (decoder->failed == 0 && whole && !done) {
+    while (decoder->failed == 0 && whole && done == 0) {
         if (decoder->header_used < MESSAGE_HEADER_BYTES) {
             whole = decoder_take_header(decoder, bytes + used, size - used,
                                         &took);
@@ -156,10 +179,12 @@ int message_decode(struct message_decoder *decoder, const uint8_t *bytes,
         } else {
             whole = decoder_take_body(decoder, bytes + used, size - used,
                                       &took);
-            done = whole && decoder_finish(decoder, ret_message);
+            done = whole ? decoder_finish(decoder, ret_message) : 0;
+            if (done < 0)
+                decoder->failed = done;
         }
         used += took;
     }
     *ret_used = used;
-    return done ? 1 : decoder->failed;
+    return done == 1 ? 1 : decoder->failed;
 }

@@ -12,7 +12,16 @@
  *        5     1  flags     1 OPTIONAL, 2 LAST; other bits 0
  *        6     2  reserved  0
  *        8     4  stream    0: the connection itself, else a database
- *       12     -  body      length bytes, laid out as body.h says
+ *       12     4  body sum  CRC-32C of the body; 0 for RECORD and CHUNK, which
+ *                           bring a hash of their own
+ *       16     4  sum       CRC-32C of bytes 0..15
+ *       20     -  body      length bytes, laid out as body.h says
+ *
+ * TCP's own sum is weak, and boxes on the way make it anew over what they
+ * broke. A length that lies would have a node wait for megabytes that never
+ * come, a changed name or epoch would be believed for good. So a message is
+ * taken as it was sent or not at all: the first sum that does not fit ends
+ * the connection, and the replica goes on from where it was with a new one.
  *
  * Who speaks when. The replica connects and speaks first:
  *
@@ -60,7 +69,7 @@
 #define MESSAGE_VERSION_MIN 1u /* oldest protocol this program speaks */
 #define MESSAGE_VERSION_MAX 1u
 
-#define MESSAGE_HEADER_BYTES 12u
+#define MESSAGE_HEADER_BYTES 20u
 #define MESSAGE_BODY_MAX_BYTES (17u << 20)
 #define MESSAGE_GREETING_MAX_BYTES 4096u /* body, before WELCOME is sent */
 #define MESSAGE_CREDIT_BYTES (4u << 20)
@@ -99,9 +108,11 @@ struct message {
 /* "HELLO"; "?" for a number that is no type. */
 const char *message_type_name(unsigned type);
 
-/* Writes the MESSAGE_HEADER_BYTES in front of a body of length bytes. */
+/* Writes the MESSAGE_HEADER_BYTES in front of a body of length bytes, which
+ * may follow them; body may be NULL when length is 0. */
 void message_header_encode(uint8_t *bytes, enum message_type type,
-                           unsigned flags, uint32_t stream, size_t length);
+                           unsigned flags, uint32_t stream, const uint8_t *body,
+                           size_t length);
 
 struct message_decoder {
     uint8_t header[MESSAGE_HEADER_BYTES];
@@ -125,7 +136,7 @@ void message_decoder_open(struct message_decoder *decoder);
  * Takes bytes of the connection until they end or a message is complete.
  * ret_used says how many were taken. Returns 1 with a message, whose body
  * (one reference) is the caller's; 0 when all bytes are used up.
- * -EBADMSG: not our framing; -E2BIG: body above the limit; -EPROTONOSUPPORT:
+ * -EBADMSG: not our framing, or not as it was sent; -E2BIG: body above the limit; -EPROTONOSUPPORT:
  * unknown type without OPTIONAL; -ENOMEM. An error is final.
  */
 int message_decode(struct message_decoder *decoder, const uint8_t *bytes,

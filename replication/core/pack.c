@@ -131,7 +131,8 @@ int pack_finish(struct pack_writer *writer, struct blob **ret_blob)
     if (blob == NULL)
         return -ENOMEM;
     message_header_encode(blob->data, writer->type, writer->flags,
-                          writer->stream, blob->size - MESSAGE_HEADER_BYTES);
+                          writer->stream, blob->data + MESSAGE_HEADER_BYTES,
+                          blob->size - MESSAGE_HEADER_BYTES);
     writer->blob = NULL;
     *ret_blob = blob;
     return 0;

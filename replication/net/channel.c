@@ -2,10 +2,10 @@
 /*
  * replication/net/channel.c - see channel.h.
  *
- * Happy path: record arrives -> record_peek -> follow says OFFER -> the blob,
+ * Happy path: record arrives -> record_check -> follow says OFFER -> the blob,
  * as it came off the wire, goes to the engine by reference -> the engine
- * moves -> PROGRESS -> ACK. What cannot even be peeked at is not handed on;
- * follow turns it into a RESYNC. Everything that is decided here is logged
+ * moves -> PROGRESS -> ACK. What its own hashes do not fit is not handed on,
+ * or it would lie in our log; follow turns it into a RESYNC. Everything that is decided here is logged
  * here, once.
  */
 #include "replication/net/channel.h"
@@ -278,14 +278,12 @@ void channel_open(struct channel *channel, struct link *link, uint32_t stream,
 void channel_record(struct channel *channel, struct blob *blob, bool chunk)
 {
     struct record_header header;
-    size_t total;
     struct follow_event event = {
         .kind = chunk ? FOLLOW_CHUNK : FOLLOW_RECORD,
         .bytes = blob->size,
     };
 
-    if (record_peek(blob->data, blob->size, &header, &total) == 0 &&
-        total == blob->size)
+    if (record_check(blob->data, blob->size, &header) == 0)
         event.header = &header;
     /* A PREPARED is nothing the primary has yet: we are not behind by it. */
     if (event.header != NULL && !chunk && record_moves(&header) &&

@@ -386,7 +386,8 @@ void link_send_body(struct link *link, enum message_type type, unsigned flags,
                              .blob = body};
 
     ASSERT_ON_LOOP();
-    message_header_encode(item.header, type, flags, stream, body->size);
+    message_header_encode(item.header, type, flags, stream, body->data,
+                          body->size);
     item_send(link, &item);
 }
 
@@ -395,7 +396,7 @@ void link_send_empty(struct link *link, enum message_type type, unsigned flags)
     struct link_item item = {.header_bytes = MESSAGE_HEADER_BYTES};
 
     ASSERT_ON_LOOP();
-    message_header_encode(item.header, type, flags, 0, 0);
+    message_header_encode(item.header, type, flags, 0, NULL, 0);
     item_send(link, &item);
 }
 

@@ -2,6 +2,7 @@
 /* tests/property/test_message_law.c - laws of framing and bodies, from
  * seeds. */
 #include "base/bytes.h"
+#include "base/crc.h"
 #include "replication/core/body.h"
 
 #include "tests/harness.h"
@@ -32,9 +33,9 @@ static void say(struct rng *rng, struct said *one)
         .at = used + MESSAGE_HEADER_BYTES,
         .length = length,
     };
-    message_header_encode(bytes + used, one->type, one->flags, one->stream,
-                          length);
     rng_bytes(rng, bytes + one->at, length);
+    message_header_encode(bytes + used, one->type, one->flags, one->stream,
+                          bytes + one->at, length);
     used += MESSAGE_HEADER_BYTES + length;
 }
 
@@ -88,7 +89,7 @@ static void hear_in_pieces(struct rng *rng, size_t longest)
 
 TEST(any_cut_of_the_stream_gives_the_same_messages)
 {
-    static const size_t longest[] = {1, 2, 11, 13, 100, 5000, 1u << 20};
+    static const size_t longest[] = {1, 2, 19, 21, 100, 5000, 1u << 20};
     struct rng rng = test_rng();
 
     for (int round = 0; round < 5; round++) {
@@ -111,11 +112,12 @@ TEST(noise_never_gets_past_the_decoder_with_more_than_was_sent)
         int rc;
 
         rng_bytes(&rng, bytes, size);
-        if (rng_chance(&rng, 50) && size >= 12) { /* nearly right */
-            put_le32(bytes, (uint32_t)rng_below(&rng, 40));
+        if (rng_chance(&rng, 50) && size >= MESSAGE_HEADER_BYTES) {
+            put_le32(bytes, (uint32_t)rng_below(&rng, 40)); /* nearly right */
             bytes[4] = (uint8_t)rng_below(&rng, 20);
             bytes[5] &= 1;
             put_le16(bytes + 6, 0);
+            put_le32(bytes + 16, crc_of(bytes, 16));
         }
         message_decoder_init(&decoder);
         do {

@@ -28,6 +28,7 @@ static struct roster roster;
 static uint16_t port;
 static bool wanted; /* what the replica's configuration says */
 static int closed;
+static void (*also_turns)(void); /* what else goes on beside; or NULL */
 
 static inline struct identity identity_of(const char *node)
 {
@@ -61,6 +62,8 @@ static inline void turn(void)
     uv_run(&loop, UV_RUN_NOWAIT);
     engine_turn(&primary);
     engine_turn(&replica);
+    if (also_turns != NULL)
+        also_turns();
 }
 
 #define UNTIL(condition)                                                       \

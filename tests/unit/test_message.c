@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tests/unit/test_message.c - framing, bodies, names. */
 #include "base/bytes.h"
+#include "base/crc.h"
 #include "replication/core/body.h"
 #include "replication/core/pulse.h"
 
@@ -31,6 +32,12 @@ static struct blob *body_of(struct blob *whole)
     return message.body;
 }
 
+static void sum_header(uint8_t *bytes)
+{
+    put_le32(bytes + 16, crc_of(bytes, 16));
+}
+
+/* Any header at all, with the sum that it should have. */
 static void a_header(uint8_t *bytes, unsigned type, unsigned flags,
                      uint32_t length)
 {
@@ -39,24 +46,59 @@ static void a_header(uint8_t *bytes, unsigned type, unsigned flags,
     bytes[5] = (uint8_t)flags;
     put_le16(bytes + 6, 0);
     put_le32(bytes + 8, 7);
+    put_le32(bytes + 12, 0);
+    sum_header(bytes);
 }
 
-TEST(a_header_says_length_type_flags_and_stream_in_twelve_bytes)
+/* A message that was bent by hand says again what it is. */
+static void sum_again(struct blob *blob)
 {
-    static const uint8_t expected[] = {0x04, 0x03, 0x02, 0x00, 4,    2,
-                                       0,    0,    0x0d, 0x0c, 0x0b, 0x0a};
+    size_t length = blob->size - MESSAGE_HEADER_BYTES;
+
+    put_le32(blob->data, (uint32_t)length);
+    put_le32(blob->data + 12,
+             crc_of(blob->data + MESSAGE_HEADER_BYTES, length));
+    sum_header(blob->data);
+}
+
+TEST(a_header_says_length_type_flags_stream_and_two_sums_in_twenty_bytes)
+{
+    static const uint8_t expected[] = {
+        9, 0, 0, 0, 4, 2, 0, 0, 0x0d, 0x0c, 0x0b, 0x0a, 0x83, 0x92, 0x06, 0xe3};
+    static const uint8_t body[] = "123456789";
     uint8_t bytes[MESSAGE_HEADER_BYTES];
 
     message_header_encode(bytes, MESSAGE_DATABASE, MESSAGE_LAST, 0x0a0b0c0d,
-                          0x020304);
+                          body, 9);
     EXPECT_MEM(bytes, expected, sizeof expected);
+    EXPECT_EQ(get_le32(bytes + 16), crc_of(expected, sizeof expected));
+    message_header_encode(bytes, MESSAGE_RECORD, 0, 1, body, 9);
+    EXPECT_EQ(get_le32(bytes + 12), 0); /* it brings its own */
+}
+
+TEST(a_message_of_which_one_bit_is_another_is_refused)
+{
+    struct blob *whole;
+    int rc;
+
+    EXPECT_OK(body_credit_encode(7, 1u << 20, &whole));
+    for (size_t bit = 0; bit < 8 * whole->size; bit++) {
+        whole->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+        rc = hears(whole->data, whole->size);
+        EXPECT_EQ(rc, -EBADMSG);
+        message_decoder_close(&decoder);
+        whole->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
+    }
+    EXPECT_EQ(hears(whole->data, whole->size), 1);
+    blob_unref(message.body);
+    blob_unref(whole);
 }
 
 TEST(a_message_without_a_body_is_complete_with_its_header)
 {
     uint8_t bytes[MESSAGE_HEADER_BYTES];
 
-    message_header_encode(bytes, MESSAGE_DATABASE, MESSAGE_LAST, 0, 0);
+    message_header_encode(bytes, MESSAGE_DATABASE, MESSAGE_LAST, 0, NULL, 0);
     EXPECT_EQ(hears(bytes, sizeof bytes), 1);
     EXPECT_EQ(message.type, MESSAGE_DATABASE);
     EXPECT_EQ(message.flags, MESSAGE_LAST);
@@ -92,7 +134,7 @@ TEST(an_unknown_type_is_skipped_when_optional_and_fatal_when_not)
 
     a_header(bytes, 99, MESSAGE_OPTIONAL, 5);
     message_header_encode(bytes + MESSAGE_HEADER_BYTES + 5, MESSAGE_DATABASE,
-                          MESSAGE_LAST, 0, 0);
+                          MESSAGE_LAST, 0, NULL, 0);
     EXPECT_EQ(hears(bytes, sizeof bytes), 1);
     EXPECT_EQ(message.type, MESSAGE_DATABASE);
     a_header(bytes, 99, 0, 5);
@@ -109,6 +151,7 @@ TEST(flags_and_reserved_bits_nobody_defined_are_refused)
     EXPECT_EQ(hears(bytes, sizeof bytes), -EBADMSG);
     a_header(bytes, MESSAGE_ACK, 0, 0);
     bytes[6] = 1;
+    sum_header(bytes);
     EXPECT_EQ(hears(bytes, sizeof bytes), -EBADMSG);
 }
 
@@ -118,7 +161,7 @@ TEST(after_an_error_a_decoder_reads_nothing_more)
     size_t used;
 
     a_header(bad, MESSAGE_ACK, 4, 0);
-    message_header_encode(good, MESSAGE_DATABASE, MESSAGE_LAST, 0, 0);
+    message_header_encode(good, MESSAGE_DATABASE, MESSAGE_LAST, 0, NULL, 0);
     EXPECT_EQ(hears(bad, sizeof bad), -EBADMSG);
     EXPECT_EQ(message_decode(&decoder, good, sizeof good, &used, &message),
               -EBADMSG);
@@ -198,7 +241,7 @@ TEST(hello_from_a_newer_program_may_say_more_than_we_know)
     EXPECT_OK(body_hello_encode(&said, &whole));
     memcpy(whole->data + whole->size, "more", 4);
     whole->size += 4;
-    put_le32(whole->data, (uint32_t)(whole->size - MESSAGE_HEADER_BYTES));
+    sum_again(whole);
     body = body_of(whole);
     EXPECT_OK(body_hello_decode(body, &heard));
     blob_unref(body);
@@ -211,6 +254,7 @@ TEST(hello_of_another_program_is_refused)
 
     EXPECT_OK(body_hello_encode(&said, &whole));
     whole->data[MESSAGE_HEADER_BYTES] ^= 1;
+    sum_again(whole);
     body = body_of(whole);
     EXPECT_EQ(body_hello_decode(body, &heard), -EBADMSG);
     blob_unref(body);

@@ -56,7 +56,7 @@ static void peer_says_hello(void)
 
     EXPECT_OK(body_hello_encode(&hello, &blob));
     peer_says(blob);
-    message_header_encode(last, MESSAGE_DATABASE, MESSAGE_LAST, 0, 0);
+    message_header_encode(last, MESSAGE_DATABASE, MESSAGE_LAST, 0, NULL, 0);
     EXPECT_EQ(write(peer, last, sizeof last), sizeof last);
 }
 
@@ -123,6 +123,7 @@ TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
  * False when the other end has closed. */
 static bool peer_trickles(enum message_type type)
 {
+    static const uint8_t zeros[250];
     static uint64_t next_ns;
     uint8_t header[MESSAGE_HEADER_BYTES];
     uint8_t byte = 0;
@@ -131,7 +132,7 @@ static bool peer_trickles(enum message_type type)
         return false;
     if (clock_now_ns() < next_ns)
         return true;
-    message_header_encode(header, type, 0, 0, 250);
+    message_header_encode(header, type, 0, 0, zeros, sizeof zeros);
     next_ns = clock_now_ns() + TRICKLE_NS;
     byte = trickled < sizeof header ? header[trickled] : 0;
     trickled++;
