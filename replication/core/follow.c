@@ -275,13 +275,14 @@ static void wrong(struct step *step, enum body_reason reason)
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
-    if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
-        follow->failures = 0;
     /* Damaged once, it was on the way here; again, it is so at its source. */
     if (reason == BODY_SUM || reason == BODY_STOPPED ||
-        (reason == BODY_DAMAGED && follow->reason == BODY_DAMAGED &&
-         follow->failures > 0))
+        (reason == BODY_DAMAGED && follow->damaged_txid == follow->next.txid))
         follow->astray = true;
+    if (reason == BODY_DAMAGED)
+        follow->damaged_txid = follow->next.txid;
+    if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
+        follow->failures = 0;
     follow->failed_ns = now;
     follow->reason = reason;
     if (follow->failures++ == 0) {

@@ -143,6 +143,7 @@ struct follow {
     uint64_t failed_ns;
     uint64_t rest_until_ns;  /* RESTING */
     enum body_reason reason; /* of the last failure */
+    txid_t damaged_txid; /* `next` when a record was damaged last; 0: never */
 };
 
 /* view: before anything is offered. */

@@ -121,8 +121,14 @@ TEST(a_record_damaged_once_is_asked_for_again_and_twice_for_a_copy)
     EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_DAMAGED);
     EXPECT_EQ(tells().received_txid, 100);
     resumes();
-    gets_damaged();
+    gets_txid(101);
+    gets_damaged(); /* another one */
     EXPECT_EQ(follow.state, FOLLOW_RESTING);
+    view.position = (struct position){EPOCH, 101, 101};
+    view.received_txid = 101;
+    EXPECT_EQ(tells().received_txid, 101);
+    resumes();
+    gets_damaged(); /* the same */
     EXPECT_EQ(tells().received_txid, 0); /* nothing to resume from */
 }
 
