@@ -46,6 +46,7 @@ struct node_facts {
     uint64_t rtt_us;
     uint64_t lag_us; /* replica: of its worst database */
     char primary_id[BODY_ID_MAX + 1];
+    char failure[STATUS_FAILURE_BYTES]; /* why not connected */
     char advertise[ADDRESS_TEXT_BYTES];
 };
 
@@ -243,6 +244,7 @@ static void copy_client(struct copy *copy)
                         ? STATUS_NONE
                         : client.round_trip_ns / NS_PER_US;
     snprintf(facts->primary_id, sizeof facts->primary_id, "%s", client.node);
+    snprintf(facts->failure, sizeof facts->failure, "%s", client.failure);
     catalog_each(copy->node->catalog, copy_database, copy);
     /* Nothing here and nobody to ask: there may be anything. */
     if (facts->database_count == 0 && !facts->connected)
@@ -369,6 +371,7 @@ void node_facts_of_node(const struct node_facts *facts,
     ret_node->primary_connected = facts->connected;
     ret_node->primary_rtt_us = facts->connected ? facts->rtt_us : STATUS_NONE;
     ret_node->primary_id = facts->primary_id;
+    ret_node->primary_failure = facts->failure;
     ret_node->advertise = facts->advertise;
 }
 

@@ -103,6 +103,7 @@ json_t *node_status(struct node *node)
         .pid = (int)getpid(),
         .primary_address = node->is_primary ? "" : primary,
         .primary_id = "",
+        .primary_failure = "",
         .primary_rtt_us = STATUS_NONE,
     };
     struct node_facts *known = node_facts_get(node);

@@ -102,10 +102,11 @@ static json_t *primary_json(const struct status_node *node)
 {
     if (node->is_primary)
         return json_null();
-    return json_pack("{s:o, s:o, s:b, s:o}", "address",
+    return json_pack("{s:o, s:o, s:b, s:o, s:o}", "address",
                      text_json(node->primary_address), "id",
                      text_json(node->primary_id), "connected",
-                     (int)node->primary_connected, "rtt_us",
+                     (int)node->primary_connected, "failure",
+                     text_json(node->primary_failure), "rtt_us",
                      number_json(node->primary_rtt_us));
 }
 
@@ -152,15 +153,25 @@ int status_add_problem(json_t *status, enum status_health health,
     return raise_health(status, health);
 }
 
+static int add_unconnected(json_t *status, const struct status_node *node)
+{
+    const char *why = node->primary_failure;
+    char text[STATUS_FAILURE_BYTES + 100];
+
+    snprintf(text, sizeof text,
+             "not connected to the primary%s%s%s; reads are served as old as "
+             "they are",
+             *why == '\0' ? "" : " (", why, *why == '\0' ? "" : ")");
+    return status_add_problem(status, STATUS_DEGRADED, text);
+}
+
 json_t *status_make(const struct status_node *node)
 {
     json_t *status = json_pack("{s:o, s:[], s:[]}", "node", node_json(node),
                                "databases", "replicas");
 
     if (status != NULL && !node->is_primary && !node->primary_connected &&
-        status_add_problem(status, STATUS_DEGRADED,
-                           "not connected to the primary; reads are served "
-                           "as old as they are") < 0) {
+        add_unconnected(status, node) < 0) {
         json_decref(status);
         return NULL;
     }

@@ -22,6 +22,8 @@
 
 enum status_health { STATUS_OK, STATUS_DEGRADED, STATUS_FAILED };
 
+#define STATUS_FAILURE_BYTES 600 /* of a reason in words */
+
 struct status_node {
     const char *id;
     const char *region;
@@ -42,6 +44,7 @@ struct status_node {
     const char *primary_address; /* "" on the primary */
     const char *primary_id;      /* "" until it said hello */
     bool primary_connected;
+    const char *primary_failure; /* why not, newest; "" */
     uint64_t primary_rtt_us;
 };
 

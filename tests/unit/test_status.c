@@ -26,6 +26,7 @@ static struct status_node a_primary(void)
         .pid = 42,
         .primary_address = "",
         .primary_id = "",
+        .primary_failure = "",
         .primary_rtt_us = STATUS_NONE,
     };
 }
@@ -152,7 +153,13 @@ TEST(a_replica_names_the_primary_it_follows_or_misses)
     EXPECT_TRUE(json_is_null(at(status, "node.primary.rtt_us")));
     expect_printed(status, "10.0.0.1:20202  primary");
     expect_printed(status, "not connected\n");
-    expect_printed(status, "ams-1: not connected to the primary");
+    expect_printed(status, "ams-1: not connected to the primary; reads");
+    EXPECT_TRUE(json_is_null(at(status, "node.primary.failure")));
+    json_decref(status);
+    node.primary_failure = "10.0.0.1:20202: it said no";
+    status = status_make(&node);
+    EXPECT_STR(TEXT_AT(status, "node.primary.failure"), node.primary_failure);
+    expect_printed(status, "the primary (10.0.0.1:20202: it said no); reads");
     json_decref(status);
 }
 
