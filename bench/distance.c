@@ -69,6 +69,7 @@ struct link {
 };
 
 static struct link links[LINKS_MAX];
+static const struct link *newest; /* NULL: none yet */
 static in_port_t listen_port, target_port;
 static int poller, listener = -1;
 static struct {
@@ -352,6 +353,7 @@ static void link_open(void)
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
         links[i] = (struct link){.used = true, .fds = {fd, other}};
         happened.opened++;
+        newest = &links[i];
         return;
     }
     close(fd);
@@ -401,12 +403,15 @@ static void line_obey(char *line)
 {
     bool good = true, is_report = false;
     char *at = line, *word;
+    uint64_t passed[2] = {0};
 
+    for (int way = 0; newest != NULL && way < 2; way++)
+        passed[way] = newest->pipes[way].passed;
     while ((word = strsep(&at, " ")) != NULL)
         if (strcmp(word, "report") == 0)
             is_report = true;
         else if (*word != '\0')
-            good = weather_obey(word) && good;
+            good = weather_obey(word, passed) && good;
     listen_as_told();
     for (int i = 0; i < LINKS_MAX; i++) /* a cut is at once, where it can */
         if (links[i].used)
@@ -505,7 +510,7 @@ int main(int argc, char **argv)
     target_port = htons((uint16_t)tool_number(argv[2], 1, 65535));
     weather_begin(tool_number(argv[3], 0, WEATHER_DELAY_MAX_MS));
     for (int i = 4; i < argc; i++)
-        if (!weather_obey(argv[i]))
+        if (!weather_obey(argv[i], (const uint64_t[2]){0}))
             tool_fail("%s: no such setting", argv[i]);
     listen_as_told();
     /* Refused for a file that is no pipe: then nobody tells us anything. */

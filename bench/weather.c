@@ -63,27 +63,46 @@ void weather_begin(int64_t delay_ms)
         weather[way].delay_ms = delay_ms;
 }
 
-/* Sets that of the ways from first to last. */
-static bool setting_obey(const char *name, int first, int last, int64_t number)
+/* What a word asks for: of which ways, and counted from where. */
+struct wish {
+    int first, last;
+    int64_t number;
+    const uint64_t *passed; /* NULL: from the start of a connection */
+};
+
+static void wish_obey(const struct wish *wish, const struct setting *setting)
+{
+    bool is_bit = setting->offset == offsetof(struct weather, flip);
+
+    for (int way = wish->first; way <= wish->last; way++) {
+        int64_t number = wish->number < 0 ? WEATHER_NEVER : wish->number;
+
+        if (wish->passed != NULL && setting->is_fault && wish->number >= 0)
+            number += (int64_t)wish->passed[way] * (is_bit ? 8 : 1);
+        *setting_of(way, setting) = number;
+    }
+}
+
+static bool setting_obey(const char *name, const struct wish *wish)
 {
     for (size_t i = 0; i < SETTINGS; i++) {
         const struct setting *setting = &settings[i];
 
         if (strcmp(name, setting->name) != 0)
             continue;
-        if (number > setting->most || (number < 0 && !setting->is_fault))
+        if (wish->number > setting->most ||
+            (wish->number < 0 && !setting->is_fault))
             return false;
-        for (int way = first; way <= last; way++)
-            *setting_of(way, setting) = number < 0 ? WEATHER_NEVER : number;
+        wish_obey(wish, setting);
         return true;
     }
     return false;
 }
 
-bool weather_obey(char *word)
+bool weather_obey(char *word, const uint64_t passed[2])
 {
     char *value = strchr(word, '='), *end;
-    int64_t number;
+    struct wish wish = {.last = 1};
 
     if (strcmp(word, "heal") == 0) {
         weather_heal();
@@ -93,18 +112,19 @@ bool weather_obey(char *word)
         return false;
     *value++ = '\0';
     errno = 0;
-    number = strtoll(value, &end, 10);
+    wish.number = strtoll(value, &end, 10);
+    wish.passed = *value == '+' ? passed : NULL;
     if (errno != 0 || end == value || *end != '\0')
         return false;
     if (strcmp(word, "refuse") == 0)
-        refusing = number != 0;
+        refusing = wish.number != 0;
     else if (strcmp(word, "seed") == 0)
-        chance = (uint64_t)number * 2 + 1;
+        chance = (uint64_t)wish.number * 2 + 1;
     else if (strncmp(word, "up.", 3) == 0)
-        return setting_obey(word + 3, 0, 0, number);
+        return wish.last = 0, setting_obey(word + 3, &wish);
     else if (strncmp(word, "down.", 5) == 0)
-        return setting_obey(word + 5, 1, 1, number);
+        return wish.first = 1, setting_obey(word + 5, &wish);
     else
-        return setting_obey(word, 0, 1, number);
+        return setting_obey(word, &wish);
     return true;
 }

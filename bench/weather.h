@@ -16,8 +16,9 @@
  *              end; both sides keep their sockets. Later than N already: at
  *              once. -1 for this and the three above: not
  *
- * And refuse=1: nobody listens; seed=N, of the jitter; heal: ends refuse,
- * stall and what has not happened yet. What was held back then goes on.
+ * +N for one of these four counts from now, for the newest connection. And
+ * refuse=1: nobody listens; seed=N, of the jitter; heal: ends refuse, stall and
+ * what has not happened yet. What was held back then goes on.
  */
 #ifndef TIDEMARK_BENCH_WEATHER_H
 #define TIDEMARK_BENCH_WEATHER_H
@@ -38,8 +39,9 @@ extern struct weather weather[2]; /* up, down */
 /* Nothing but a delay both ways. */
 void weather_begin(int64_t delay_ms);
 
-/* Changes what a word says, and word; false when it says nothing we know. */
-bool weather_obey(char *word);
+/* Changes what a word says, and word; false when it says nothing we know.
+ * passed: bytes of the newest connection, up and down. */
+bool weather_obey(char *word, const uint64_t passed[2]);
 
 bool weather_refuses(void);
 

@@ -269,18 +269,24 @@ static void abandon_copy(struct step *step)
     step->follow->astray = true;
 }
 
+/* Damaged once, it was on the way here; time and again, at its source. */
+static bool is_damaged_again(struct follow *follow)
+{
+    if (follow->damaged_txid != follow->next.txid)
+        follow->damaged_times = 0;
+    follow->damaged_txid = follow->next.txid;
+    return ++follow->damaged_times == FOLLOW_DAMAGED_TIMES;
+}
+
 static void wrong(struct step *step, enum body_reason reason)
 {
     struct follow *follow = step->follow;
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
-    /* Damaged once, it was on the way here; again, it is so at its source. */
     if (reason == BODY_SUM || reason == BODY_STOPPED ||
-        (reason == BODY_DAMAGED && follow->damaged_txid == follow->next.txid))
+        (reason == BODY_DAMAGED && is_damaged_again(follow)))
         follow->astray = true;
-    if (reason == BODY_DAMAGED)
-        follow->damaged_txid = follow->next.txid;
     if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
         follow->failures = 0;
     follow->failed_ns = now;

@@ -3,9 +3,9 @@
 A Proxy is one process of bench/distance.c: bytes for `port` go on to the
 target. What may happen to them, and the words for it, is in bench/weather.h:
 
-    proxy = Proxy(stage, nodes.primary.port)
-    proxy.set("down.stall=0")     nothing comes from the target any more
-    proxy.set("heal")
+    between = Proxy(stage, nodes.primary.port)
+    between.set("down.stall=0")   nothing comes from the target any more
+    between.set("heal")
 """
 import functools
 import json
@@ -13,6 +13,7 @@ import os
 import signal
 import subprocess
 
+import cluster
 import runner
 from runner import expect_eq
 
@@ -73,3 +74,23 @@ class Proxy:
                          self.process.stderr):
                 pipe.close()
             self.process = None
+
+
+class Apart(cluster.Cluster):
+    """A primary and replicas, a proxy before each replica: proxies[i] is the
+    way of replicas[i] to the primary."""
+
+    def __init__(self, stage, replicas, binary=None, extra="", settings=()):
+        self.proxies, self.settings = [], settings
+        super().__init__(stage, replicas, binary, extra)
+
+    def replica(self, number, port):
+        between = Proxy(self.stage, self.primary.port, *self.settings)
+        self.proxies.append(between)
+        return cluster.Node(self.stage, "replica%d" % number, port,
+                            between.port, binary=self.binary,
+                            extra=self.extra)
+
+    def heal(self):
+        for between in self.proxies:
+            between.set("heal")
