@@ -239,6 +239,10 @@ void offer_record(struct database *database, struct blob *blob)
         return;
     if (rc == 0)
         rc = offer_epoch(database, &header);
+#ifdef CANARY_LOG_AFTER_WAL /* readers see it before it is in the log */
+    if (rc == 0 && apply_blob(database, &header, blob) == 0)
+        rc = publish(database);
+#endif
     if (rc == 0)
         rc = log_append(database->incoming.log != NULL ? database->incoming.log
                                                        : database->log,

@@ -94,16 +94,21 @@ static int hash_record(struct database *database, const struct record *record)
         hashes_resize(hashes, 0);
     if (header->size_pages < hashes->count)
         hashes_resize(hashes, header->size_pages);
+#ifndef CANARY_STALE_HASHES /* nor compared with what the record says */
     for (uint32_t i = 0; i < header->pages; i++)
         hashes_set(hashes, record->pgnos[i],
                    page_hash(record->pgnos[i],
                              record->images + (size_t)i * header->page_bytes,
                              header->page_bytes));
+#endif
     if (header->part < header->parts)
         return 0;
     hashes_resize(hashes, header->size_pages);
     database->applied = record_position(header);
     database->applied_header = *header;
+#ifdef CANARY_STALE_HASHES
+    return 0;
+#endif
     return hashes->sum == header->sum_after
                ? 0
                : site_fail(SITE_RECOVER_READ, database->name, EBADMSG);

@@ -445,6 +445,9 @@ static int on_chunk(struct step *step)
     }
     feed->copy_end = event->position;
     act(step, FEED_DO_COPIED)->position = event->position;
+#ifdef CANARY_LATE_START /* records since the end of a copy, not its start */
+    feed->next = cursor_after(event->position.txid);
+#endif
     send_on(step);
     return 0;
 }

@@ -1,0 +1,128 @@
+"""What comes before what: the log before a reader sees it, the sync before it
+is called durable, the hashes of a recovered primary before its next commit."""
+import os
+import re
+import signal
+import time
+
+import chain
+import cluster
+import sql
+import workers
+from runner import expect, expect_eq, test, until
+
+NAME = "app.db"
+
+
+def prepare(stage):
+    nodes = cluster.pair(stage)
+    with sql.connect(nodes.primary.path(NAME), journal_mode="wal") as db:
+        chain.create(db, stage.rng)
+    nodes.settle(NAME)
+    return nodes
+
+
+def commit(nodes, rng, count=1):
+    """Records of their own: a token is an answer after the commit."""
+    with sql.connect(nodes.primary.path(NAME)) as db:
+        for _ in range(count):
+            with sql.transaction(db):
+                chain.extend(db, rng, rng.randbytes(8).hex(), 5)
+            nodes.primary.token_by_file(NAME)
+
+
+def restart_with_fault(node, plan):
+    os.environ["TIDEMARK_FAULT"] = plan
+    try:
+        node.restart()
+    finally:
+        del os.environ["TIDEMARK_FAULT"]
+
+
+def watch(control, path, seen):
+    """Writes down the newest that it sees, on one connection: in
+    passthrough mode that goes on when the daemon is gone."""
+    reader = sql.open_reader(path)
+    try:
+        with open(seen, "w", encoding="ascii") as file:
+            while control.running():
+                n = sql.one(reader, "SELECT n FROM head")
+                file.seek(0)
+                file.write("%08d" % n)
+                file.flush()
+    except sql.sqlite3.OperationalError:
+        while control.running():
+            time.sleep(0.01)
+    reader.close()
+
+
+def number_in(path):
+    with open(path, encoding="ascii") as file:
+        return int(file.read() or "0")
+
+
+@test(seconds=60)
+def what_a_reader_of_a_replica_saw_is_in_its_log(stage):
+    nodes = prepare(stage)
+    primary, replica = nodes.nodes
+    commit(nodes, stage.rng, 3)
+    nodes.settle(NAME)
+    restart_with_fault(replica, "log.append=6:KILL")
+    nodes.settle(NAME)
+    seen = stage.path("seen")
+    watcher = workers.Worker(watch, replica.path(NAME), seen)
+    until(lambda: os.path.exists(seen) and number_in(seen) == 3,
+          "nobody looks")
+    for _ in range(8):
+        before = number_in(seen)
+        commit(nodes, stage.rng)
+        until(lambda: number_in(seen) > before or
+              replica.process.poll() is not None, "neither seen nor dead", 10)
+    expect_eq(replica.process.wait(10), -signal.SIGKILL, "status of its end")
+    replica.process = None
+    looks = watcher.count()
+    until(lambda: watcher.count() > looks + 2, "it looks no more")
+    watcher.stop()
+    last = number_in(seen)
+    expect(last > 3, "nothing was seen")
+    os.kill(primary.pid, signal.SIGSTOP)  # it cannot help
+    try:
+        replica.start()
+        n = sql.look(replica.path(NAME), "SELECT n FROM head")
+    finally:
+        os.kill(primary.pid, signal.SIGCONT)
+    expect(n >= last, "went back to n=%d from %d" % (n, last))
+    nodes.compare(NAME)
+
+
+@test(seconds=60)
+def what_cannot_be_synced_is_not_called_durable(stage):
+    nodes = prepare(stage)
+    replica = nodes.replicas[0]
+    restart_with_fault(replica, "log.sync=1-100000:EIO")
+    commit(nodes, stage.rng, 20)
+    nodes.settle(NAME)
+    where = replica.databases()[NAME]["position"]
+    expect("log.sync" in replica.log_text(), "no sync was tried")
+    expect(where["durable_txid"] < where["txid"],
+           "durable without a sync: %s" % where)
+    until(lambda: nodes.primary.status()["replicas"][0]["databases"][0]
+          ["applied_txid"] == where["txid"], "the primary hears no ack")
+    (told,) = nodes.primary.status()["replicas"][0]["databases"]
+    expect(told["durable_txid"] < where["txid"],
+           "durable without a sync: %s" % told)
+
+
+@test(seconds=60)
+def a_killed_primary_goes_on_with_the_hashes_of_its_last_commit(stage):
+    nodes = prepare(stage)
+    primary, replica = nodes.nodes
+    commit(nodes, stage.rng, 5)
+    nodes.settle(NAME)
+    primary.kill()
+    primary.start()
+    commit(nodes, stage.rng, 5)
+    nodes.compare(NAME)
+    resyncs = re.findall(r"event=replication\.resync .*reason=(\S+)",
+                         replica.log_text())
+    expect_eq(resyncs, [], "resyncs of a replica that had it all")
