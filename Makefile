@@ -71,7 +71,7 @@ FORMATTED := $(SOURCES) $(wildcard $(ROOMS:%=%/*.h) tests/*.h tests/*/*.[ch] \
   bench/*.[ch])
 tests_of = $(patsubst %.c,$(OUT)/%,$(filter tests/$(1)/%,$(TEST_SOURCES)))
 
-.PHONY: all objects flags test $(SUITES) asan tsan fuzz coverage lint format demo bench \
+.PHONY: all objects flags test prove $(SUITES) asan tsan fuzz coverage lint format demo bench \
   install clean distclean help FORCE
 .PRECIOUS: $(OUT)/%.o
 .DELETE_ON_ERROR:
@@ -160,7 +160,7 @@ fuzz-replay: $(FUZZERS)
 unit: ## tests/unit: each pure module alone (MODE=debug if not said)
 property: ## tests/property: laws from seeds; SEED=n repeats a run
 sim: ## tests/sim: the pure cores in a seeded world
-session: ## tests/session: the checker of session guarantees
+session: ## tests/session: what is promised to sessions, in any trouble
 fuzz-replay: ## tests/fuzz: every decoder on its corpus and its old crashes
 mount: ## tests/mount: real mount, real SQLite, stock programs
 cluster: ## tests/cluster: daemons on loopback
@@ -178,6 +178,9 @@ tsan: $(DEPS) ## in-process suites and some loads of the cluster with TSan
 test: $(DEPS) ## set up, then every suite; the last line is the verdict
 	+$Q $(if $(filter file,$(origin MODE)),,TEST_MODE=$(MODE)) MAKE='$(MAKE)' \
 	  exec tools/test $(SUITES) $(if $(filter file,$(origin MODE)),asan tsan)
+
+prove: $(DEPS) ## hours: crash, cluster and session whole, with a report
+	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) tools/prove
 
 fuzz: ## make MODE=fuzz fuzz SECONDS=60: libFuzzer on every decoder
 	+$Q MAKE='$(MAKE)' BUILD=$(BUILD) tools/fuzz $(or $(SECONDS),60)
