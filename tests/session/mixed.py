@@ -5,6 +5,7 @@ import collections
 import os
 import time
 
+import cluster
 import history
 import proxy
 import sessions
@@ -178,6 +179,32 @@ def in_any_trouble_each_session_sees_its_writes_and_never_goes_back(stage):
             ordeal.round()
         expect_lawful(ordeal.end())
     stage.say(dict(ordeal.did))
+
+
+# In passthrough mode its database is held back, and nobody reaches a token.
+@test(seconds=60, modes=("classic",))
+def a_connection_of_before_a_daemon_died_is_known_by_its_mounts_device(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    with sql.connect(nodes.primary.path("app.db"), journal_mode="wal") as db:
+        db.execute("CREATE TABLE t(n)")
+    nodes.settle("app.db")
+    query = "SELECT count(*) FROM t"
+    old = sql.open_reader(replica.path("app.db"))
+    expect_eq(sql.one(old, query), 0, "rows at first")
+    device = os.stat(replica.mount).st_dev
+    replica.kill().start()
+    with sql.connect(nodes.primary.path("app.db")) as db:
+        db.execute("INSERT INTO t VALUES (1)")
+    replica.reach("app.db", nodes.primary.token("app.db"))
+    try:
+        said = "%d rows" % sql.one(old, query)
+    except sql.sqlite3.OperationalError as error:
+        said = str(error)
+    stage.say("the old connection says", said)
+    expect(os.stat(replica.mount).st_dev != device, "the same device")
+    old.close()
+    expect_eq(sql.look(replica.path("app.db"), query), 1, "rows for a new one")
 
 
 @test(seconds=60, sample=True)
