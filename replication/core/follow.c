@@ -303,13 +303,10 @@ static void wrong(struct step *step, enum body_reason reason)
 
 static void refuse(struct step *step, enum body_reason reason)
 {
-    struct follow_action *action;
-
     abandon_copy(step);
     if (step->follow->state != FOLLOW_ASKING)
         move(step->follow, FOLLOW_ASKING);
-    action = act(step, FOLLOW_DO_REFUSE);
-    action->reason = reason;
+    act(step, FOLLOW_DO_REFUSE)->reason = reason;
 }
 
 static void restart(struct step *step)
@@ -498,15 +495,13 @@ static bool chunk_fits(const struct step *step)
 
 static void on_chunk(struct step *step)
 {
-    struct follow *follow = step->follow;
-
     if (overruns(step))
         return;
-    if (follow->state == FOLLOW_COPYING && chunk_fits(step)) {
+    if (step->follow->state == FOLLOW_COPYING && chunk_fits(step)) {
         take(step, FOLLOW_DO_CHUNK);
     } else {
         throw_away(step);
-        if (follow_is_open(follow))
+        if (follow_is_open(step->follow))
             wrong(step, BODY_DAMAGED);
     }
     credit_on(step);
@@ -595,11 +590,10 @@ void follow_step(struct follow *follow, const struct follow_event *event,
 
     ASSERT((unsigned)event->kind < FOLLOW_EVENTS);
     ret_actions->count = 0;
-    if (follow->state == FOLLOW_DROPPED) {
-        /* Credit belongs to the stream, which lives as long as the
-         * connection; the database's stream is not used any more. */
+    /* Credit belongs to the stream, which lives as long as the connection;
+     * the database's stream is not used any more. */
+    if (follow->state == FOLLOW_DROPPED)
         return;
-    }
     handlers[event->kind](&step);
     ASSERT(follow_ok(follow));
 }

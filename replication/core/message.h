@@ -136,8 +136,9 @@ void message_decoder_open(struct message_decoder *decoder);
  * Takes bytes of the connection until they end or a message is complete.
  * ret_used says how many were taken. Returns 1 with a message, whose body
  * (one reference) is the caller's; 0 when all bytes are used up.
- * -EBADMSG: not our framing, or not as it was sent; -E2BIG: body above the limit; -EPROTONOSUPPORT:
- * unknown type without OPTIONAL; -ENOMEM. An error is final.
+ * -EBADMSG: not our framing, or not as it was sent; -E2BIG: body above the
+ * limit; -EPROTONOSUPPORT: unknown type without OPTIONAL; -ENOMEM. An error
+ * is final.
  */
 int message_decode(struct message_decoder *decoder, const uint8_t *bytes,
                    size_t size, size_t *ret_used, struct message *ret_message);

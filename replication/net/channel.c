@@ -5,8 +5,8 @@
  * Happy path: record arrives -> record_check -> follow says OFFER -> the blob,
  * as it came off the wire, goes to the engine by reference -> the engine
  * moves -> PROGRESS -> ACK. What its own hashes do not fit is not handed on,
- * or it would lie in our log; follow turns it into a RESYNC. Everything that is decided here is logged
- * here, once.
+ * or it would lie in our log; follow turns it into a RESYNC. Everything that
+ * is decided here is logged here, once.
  */
 #include "replication/net/channel.h"
 

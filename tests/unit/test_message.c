@@ -76,24 +76,6 @@ TEST(a_header_says_length_type_flags_stream_and_two_sums_in_twenty_bytes)
     EXPECT_EQ(get_le32(bytes + 12), 0); /* it brings its own */
 }
 
-TEST(a_message_of_which_one_bit_is_another_is_refused)
-{
-    struct blob *whole;
-    int rc;
-
-    EXPECT_OK(body_credit_encode(7, 1u << 20, &whole));
-    for (size_t bit = 0; bit < 8 * whole->size; bit++) {
-        whole->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-        rc = hears(whole->data, whole->size);
-        EXPECT_EQ(rc, -EBADMSG);
-        message_decoder_close(&decoder);
-        whole->data[bit / 8] ^= (uint8_t)(1u << bit % 8);
-    }
-    EXPECT_EQ(hears(whole->data, whole->size), 1);
-    blob_unref(message.body);
-    blob_unref(whole);
-}
-
 TEST(a_message_without_a_body_is_complete_with_its_header)
 {
     uint8_t bytes[MESSAGE_HEADER_BYTES];
