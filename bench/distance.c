@@ -405,7 +405,7 @@ static void line_obey(char *line)
     char *at = line, *word;
     uint64_t passed[2] = {0};
 
-    for (int way = 0; newest != NULL && way < 2; way++)
+    for (int way = 0; newest != NULL && newest->used && way < 2; way++)
         passed[way] = newest->pipes[way].passed;
     while ((word = strsep(&at, " ")) != NULL)
         if (strcmp(word, "report") == 0)
