@@ -269,23 +269,13 @@ static void abandon_copy(struct step *step)
     step->follow->astray = true;
 }
 
-/* Damaged once, it was on the way here; time and again, at its source. */
-static bool is_damaged_again(struct follow *follow)
-{
-    if (follow->damaged_txid != follow->next.txid)
-        follow->damaged_times = 0;
-    follow->damaged_txid = follow->next.txid;
-    return ++follow->damaged_times == FOLLOW_DAMAGED_TIMES;
-}
-
 static void wrong(struct step *step, enum body_reason reason)
 {
     struct follow *follow = step->follow;
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
-    if (reason == BODY_SUM || reason == BODY_STOPPED ||
-        (reason == BODY_DAMAGED && is_damaged_again(follow)))
+    if (reason == BODY_SUM || reason == BODY_STOPPED)
         follow->astray = true;
     if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
         follow->failures = 0;
@@ -303,10 +293,13 @@ static void wrong(struct step *step, enum body_reason reason)
 
 static void refuse(struct step *step, enum body_reason reason)
 {
+    struct follow_action *action;
+
     abandon_copy(step);
     if (step->follow->state != FOLLOW_ASKING)
         move(step->follow, FOLLOW_ASKING);
-    act(step, FOLLOW_DO_REFUSE)->reason = reason;
+    action = act(step, FOLLOW_DO_REFUSE);
+    action->reason = reason;
 }
 
 static void restart(struct step *step)
@@ -495,13 +488,15 @@ static bool chunk_fits(const struct step *step)
 
 static void on_chunk(struct step *step)
 {
+    struct follow *follow = step->follow;
+
     if (overruns(step))
         return;
-    if (step->follow->state == FOLLOW_COPYING && chunk_fits(step)) {
+    if (follow->state == FOLLOW_COPYING && chunk_fits(step)) {
         take(step, FOLLOW_DO_CHUNK);
     } else {
         throw_away(step);
-        if (follow_is_open(step->follow))
+        if (follow_is_open(follow))
             wrong(step, BODY_DAMAGED);
     }
     credit_on(step);
@@ -590,10 +585,11 @@ void follow_step(struct follow *follow, const struct follow_event *event,
 
     ASSERT((unsigned)event->kind < FOLLOW_EVENTS);
     ret_actions->count = 0;
-    /* Credit belongs to the stream, which lives as long as the connection;
-     * the database's stream is not used any more. */
-    if (follow->state == FOLLOW_DROPPED)
+    if (follow->state == FOLLOW_DROPPED) {
+        /* Credit belongs to the stream, which lives as long as the
+         * connection; the database's stream is not used any more. */
         return;
+    }
     handlers[event->kind](&step);
     ASSERT(follow_ok(follow));
 }

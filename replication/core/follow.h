@@ -113,8 +113,6 @@ struct follow_actions {
 
 /* Plain data: a copy is a copy. It lives as long as this process follows the
  * database, over many connections. */
-#define FOLLOW_DAMAGED_TIMES 3 /* the same record: then a copy is asked for */
-
 struct follow {
     enum follow_state state;
     struct lineage lineage;
@@ -145,8 +143,6 @@ struct follow {
     uint64_t failed_ns;
     uint64_t rest_until_ns;  /* RESTING */
     enum body_reason reason; /* of the last failure */
-    txid_t damaged_txid; /* `next` when a record was damaged last; 0: never */
-    unsigned damaged_times; /* ... and how often in a row it was that one */
 };
 
 /* view: before anything is offered. */

@@ -1,6 +1,8 @@
 """Bad days of the network between a primary and its replicas, under load: a
 replica comes back by itself, goes on at the exact record, ends equal; nobody
 waits longer than was promised, and status says what is wrong."""
+import glob
+import os
 import re
 import socket
 import threading
@@ -111,6 +113,39 @@ def a_copy_that_is_cut_comes_in_the_end(stage):
     between.set("heal")
     expect(between.report()["cuts"] > 0, "no copy was cut")
     nodes.compare("app.db", 30)
+
+
+def spoil(path):
+    """One bit of the page images in the last third of a file."""
+    with open(path, "r+b") as file:
+        at = file.seek(0, 2) * 5 // 6
+        file.seek(at)
+        byte = file.read(1)[0]
+        file.seek(at)
+        file.write(bytes([byte ^ 4]))
+
+
+@test(seconds=60, modes=("classic",))
+def a_record_that_rots_in_the_primarys_log_is_replaced_by_a_copy(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.nodes
+    path = primary.path("app.db")
+    with sql.connect(path, journal_mode="wal") as connection:
+        connection.execute("CREATE TABLE t(v)")
+    nodes.settle("app.db")
+    replica.stop()
+    with sql.connect(path) as connection:
+        for _ in range(12):  # records of which the bytes are nearly all images
+            connection.execute("INSERT INTO t VALUES (randomblob(100000))")
+            primary.token("app.db")
+    primary.stop()
+    spoil(max(glob.glob(os.path.join(primary.data, "db/*/log/*.seg")),
+              key=os.path.getsize))
+    primary.start()
+    replica.start()
+    nodes.compare("app.db", 30)
+    expect("mode=2 reason=trimmed" in replica.log_text(), "no copy was sent")
+    expect("damaged" not in replica.log_text(), "it was sent as it lay there")
 
 
 # ---- silence -----------------------------------------------------------------------

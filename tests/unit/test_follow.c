@@ -108,33 +108,6 @@ TEST(a_record_nobody_can_read_or_of_another_lineage_is_not_handed_on)
     EXPECT_EQ(follow.offered, 0);
 }
 
-static void gets_damaged(void)
-{
-    steps((struct follow_event){.kind = FOLLOW_RECORD, .bytes = 10});
-}
-
-TEST(a_damaged_record_is_asked_for_again_and_the_third_time_for_a_copy)
-{
-    a_replica();
-    resumes();
-    gets_damaged();
-    EXPECT_EQ(does(0, FOLLOW_DO_RESYNC)->reason, BODY_DAMAGED);
-    EXPECT_EQ(tells().received_txid, 100);
-    resumes();
-    gets_txid(101);
-    gets_damaged(); /* another one */
-    EXPECT_EQ(follow.state, FOLLOW_RESTING);
-    view.position = (struct position){EPOCH, 101, 101};
-    view.received_txid = 101;
-    EXPECT_EQ(tells().received_txid, 101);
-    for (int again = 1; again < FOLLOW_DAMAGED_TIMES; again++) {
-        resumes();
-        EXPECT_EQ(tells().received_txid, 101);
-        gets_damaged(); /* the same */
-    }
-    EXPECT_EQ(tells().received_txid, 0); /* nothing to resume from */
-}
-
 /* ---- epochs ------------------------------------------------------------ */
 
 TEST(a_primary_of_an_older_epoch_is_refused_not_argued_with)
