@@ -177,6 +177,9 @@ static bool room_look(struct waits *waits, const struct wait_room *room,
 
     if (known)
         database_view(database, ret_view);
+    /* The log is ahead of what programs of before the start still see. */
+    if (known && ret_view->state == DATABASE_HELD_BACK)
+        ret_view->position.txid = 0;
     database_unref(database);
     return known && ret_history->count > 0;
 }

@@ -45,6 +45,9 @@ void backfill_if_due(struct database *database)
 static void base_advance(struct database *database)
 {
     database->meta.base_txid = database->apply.checkpoint_txid;
+#ifdef CANARY_LATE_BASE /* the log may forget what only the WAL has */
+    database->meta.base_txid = database->view.position.txid;
+#endif
     if (!(database->meta.flags & META_COPIED))
         database->base_saved_bytes = 0; /* a copy is complete only now */
     else if (log_bytes(database->log) - database->base_saved_bytes <

@@ -462,8 +462,9 @@ static void parked_pass(struct database *database, struct parked *parked)
 {
     int rc = 0;
 
-    if (overwrite_is_on(database)) {
-        rc = -EAGAIN;
+    if (overwrite_is_on(database) ||
+        database->view.state == DATABASE_HELD_BACK) {
+        rc = -EAGAIN; /* programs of before the start commit unseen */
     } else if (is_attached(database)) {
         rc = pass(database);
     } else if (database->view.state == DATABASE_ROLLBACK) {

@@ -1,4 +1,7 @@
-"""A copy that is made while its source changes."""
+"""Replicas of a source that changes all the time: one that is new, and one
+that is killed while its own file is behind its WAL."""
+import glob
+import os
 import random
 import re
 
@@ -12,28 +15,37 @@ ROWS, ROW_BYTES = 3000, 8000
 
 def change(control, path, seed):
     """Rows here and there, so that pages change before and after they are
-    read for a copy."""
+    read for a copy; and new ones, of pages that are written this once."""
     rng, did = random.Random(seed), 0
     with sql.connect(path, synchronous="normal") as db:
         while control.running():
-            db.execute("UPDATE t SET v = randomblob(?) WHERE id = ?",
-                       (ROW_BYTES, rng.randrange(ROWS)))
+            with sql.transaction(db):
+                db.execute("UPDATE t SET v = randomblob(?) WHERE id = ?",
+                           (ROW_BYTES, rng.randrange(ROWS)))
+                db.execute("INSERT INTO done VALUES (randomblob(3000))")
             did += 1
     return did
 
 
-@test(seconds=90, sample=True)
-def a_copy_made_under_load_is_right_at_its_first_attempt(stage):
-    nodes = cluster.Cluster(stage, 0).start()
+def changing(stage, nodes):
+    """A database of some size, and who changes it."""
     path = nodes.primary.path("app.db")
     with sql.connect(path, journal_mode="wal") as db:
         db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v BLOB)")
+        db.execute("CREATE TABLE done(v BLOB)")
         with sql.transaction(db):
             db.executemany("INSERT INTO t VALUES (?, randomblob(?))",
                            [(n, ROW_BYTES) for n in range(ROWS)])
     nodes.primary.token("app.db")
     writer = workers.Worker(change, path, stage.rng.random())
     until(lambda: writer.count() > 100, "nobody writes")
+    return writer
+
+
+@test(seconds=90, sample=True)
+def a_copy_made_under_load_is_right_at_its_first_attempt(stage):
+    nodes = cluster.Cluster(stage, 0).start()
+    writer = changing(stage, nodes)
     replica = nodes.add_replica().start()
 
     def log_says(pattern):
@@ -46,3 +58,27 @@ def a_copy_made_under_load_is_right_at_its_first_attempt(stage):
     expect_eq(len(log_says(r"replication\.open .*mode=2")), 1, "copies")
     stage.say(writer.stop(), "commits")
     nodes.compare("app.db", 30)
+
+
+@test(seconds=120, sample=True)
+def a_killed_replica_redoes_all_that_its_file_has_not(stage):
+    nodes = cluster.pair(stage, extra="log: { retain: 1MiB }\n")
+    writer = changing(stage, nodes)
+    replica = nodes.replicas[0]
+    replica.reach("app.db", nodes.primary.token("app.db"))
+    copies = replica.log_text().count("mode=2")
+
+    def meta():
+        """Changes when it notes how far its file is, after a checkpoint;
+        the records that came meanwhile are then in the WAL alone."""
+        (path,) = glob.glob(os.path.join(replica.data, "db/*/meta"))
+        facts = os.stat(path)
+        return facts.st_ino, facts.st_mtime_ns
+    for _ in range(3):
+        before = meta()
+        until(lambda: meta() != before, "no checkpoints", 40, 0.001)
+        replica.kill().start()
+    stage.say(writer.stop(), "commits")
+    nodes.compare("app.db", 30)
+    expect_eq(replica.log_text().count("mode=2"), copies,
+              "copies, when the log has it all")

@@ -126,3 +126,54 @@ def a_killed_primary_goes_on_with_the_hashes_of_its_last_commit(stage):
     resyncs = re.findall(r"event=replication\.resync .*reason=(\S+)",
                          replica.log_text())
     expect_eq(resyncs, [], "resyncs of a replica that had it all")
+
+
+@test(seconds=60, modes=("passthrough",))
+def nobody_reaches_a_token_of_what_is_held_back(stage):
+    nodes = prepare(stage)
+    replica = nodes.replicas[0]
+    old = sql.open_reader(replica.path(NAME))
+    commit(nodes, stage.rng)
+    nodes.settle(NAME)
+    old.close()
+    restart_with_fault(replica, "apply.write=4:KILL")
+    old = sql.open_reader(replica.path(NAME))
+    number = sql.one(old, "SELECT n FROM head")
+    for _ in range(6):  # one of them is in the log and not in the WAL
+        if replica.process.poll() is None:
+            commit(nodes, stage.rng)
+    expect_eq(replica.process.wait(10), -signal.SIGKILL, "status of its end")
+    replica.process = None
+    replica.start()
+    token = nodes.primary.token(NAME)
+    expect_eq(replica.databases()[NAME]["state"], "held_back", "state")
+    stage.say("an old connection has", sql.one(old, "SELECT n FROM head"),
+              "of", replica.databases()[NAME]["position"])
+    own = "%s.%x" % (token.rpartition(".")[0],
+                     replica.databases()[NAME]["position"]["txid"])
+    expect_eq(replica.wait(NAME, own, 0.5), 3,
+              "a wait for what is held back, but in its log")
+    expect(sql.one(old, "SELECT n FROM head") >= number, "it went back")
+    old.close()
+    replica.reach(NAME, token)
+    nodes.compare(NAME)
+
+
+@test(seconds=60, modes=("passthrough",))
+def a_primary_gives_no_token_for_commits_that_nobody_looks_at(stage):
+    nodes = prepare(stage)
+    primary = nodes.primary
+    with sql.connect(primary.path(NAME), synchronous="normal") as old:
+        old.execute("INSERT INTO junk(v) VALUES (1)")
+        nodes.settle(NAME)
+        primary.kill().start()
+        expect_eq(primary.databases()[NAME]["state"], "held_back", "state")
+        old.execute("INSERT INTO junk(v) VALUES (2)")
+        rows = sql.one(old, "SELECT count(*) FROM junk")
+        done = primary.command("token", NAME)
+        stage.say("token:", done.returncode, done.stdout, done.stderr)
+        expect(done.returncode != 0, "a token that covers nothing of it: %s"
+               % done.stdout)
+    nodes.replicas[0].reach(NAME, primary.token(NAME))
+    expect_eq(sql.look(nodes.replicas[0].path(NAME),
+                       "SELECT count(*) FROM junk"), rows, "rows")

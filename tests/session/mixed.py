@@ -69,8 +69,9 @@ class Ordeal:
 
     def rest(self):
         """Nobody has it open: what was held back no longer is."""
-        until(lambda: self.nodes.primary.databases()[self.database]["state"]
-              != "held_back", "it is held back for nobody", EQUAL_SECONDS)
+        for node in self.nodes.nodes:
+            until(lambda n=node: n.databases()[self.database]["state"] !=
+                  "held_back", "it is held back for nobody", EQUAL_SECONDS)
 
     def judge(self, levels):
         """What is wrong in what they wrote down."""
