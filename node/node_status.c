@@ -11,6 +11,7 @@
 #include "node/version.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -81,6 +82,43 @@ static int add_databases(struct node *node, const struct node_facts *known,
     return gather.failed ? -ENOMEM : rc;
 }
 
+/* What a walk adds to, and whether it could. */
+struct adding {
+    json_t *status;
+    int rc;
+};
+
+static void add_lost(void *context, const struct catalog_lost *lost)
+{
+    struct adding *adding = context;
+
+    if (adding->rc == 0)
+        adding->rc = status_add_lost(adding->status, lost);
+}
+
+static void add_missing(void *context, const char *name, const char *text)
+{
+    char problem[DATABASE_NAME_MAX + 300];
+    struct adding *adding = context;
+
+    snprintf(problem, sizeof problem, "%s: %s", name, text);
+    if (adding->rc == 0)
+        adding->rc = status_add_problem(adding->status, STATUS_DEGRADED,
+                                        problem);
+}
+
+/* What is not where it was. */
+static int add_gone(struct node *node, json_t *status)
+{
+    struct adding adding = {.status = status};
+    size_t count = catalog_each_lost(node->catalog, add_lost, &adding);
+
+    if (adding.rc == 0)
+        adding.rc = status_set_lost_count(status, count);
+    (void)catalog_each_missing(node->catalog, add_missing, &adding);
+    return adding.rc;
+}
+
 json_t *node_status(struct node *node)
 {
     const struct config *config = node->config;
@@ -117,6 +155,8 @@ json_t *node_status(struct node *node)
         rc = add_databases(node, known, status);
     if (rc == 0)
         rc = node_facts_of_replicas(known, status);
+    if (rc == 0)
+        rc = add_gone(node, status);
     node_facts_put(node, known);
     if (rc < 0) {
         json_decref(status);

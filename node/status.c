@@ -167,8 +167,9 @@ static int add_unconnected(json_t *status, const struct status_node *node)
 
 json_t *status_make(const struct status_node *node)
 {
-    json_t *status = json_pack("{s:o, s:[], s:[]}", "node", node_json(node),
-                               "databases", "replicas");
+    json_t *status = json_pack("{s:o, s:[], s:[], s:{s:i, s:[]}}", "node",
+                               node_json(node), "databases", "replicas", "lost",
+                               "count", 0, "newest");
 
     if (status != NULL && !node->is_primary && !node->primary_connected &&
         add_unconnected(status, node) < 0) {
@@ -353,4 +354,29 @@ int status_add_replica(json_t *status, const struct status_replica *replica)
     if (json_array_append_new(json_object_get(status, "replicas"), json) < 0)
         return -ENOMEM;
     return raise_health(status, health);
+}
+
+/* ---- data/lost ---------------------------------------------------------- */
+
+int status_add_lost(json_t *status, const struct catalog_lost *lost)
+{
+    json_t *newest = json_object_get(json_object_get(status, "lost"), "newest");
+    bool known = lost->database != NULL;
+    json_t *json = json_pack(
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file", text_json(lost->file),
+        "database", text_json(known ? lost->database : ""), "epoch",
+        number_json(known ? epoch_number(lost->epoch) : STATUS_NONE),
+        "epoch_id", known ? hex_json(lost->epoch) : json_null(), "txid",
+        number_json(known ? lost->txid : STATUS_NONE), "when",
+        time_json(lost->wall_ns), "why", text_json(lost->why));
+
+    return json_array_append_new(newest, json) < 0 ? -ENOMEM : 0;
+}
+
+int status_set_lost_count(json_t *status, size_t count)
+{
+    return json_object_set_new(json_object_get(status, "lost"), "count",
+                               json_integer((json_int_t)count)) < 0
+               ? -ENOMEM
+               : 0;
 }

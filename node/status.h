@@ -91,6 +91,11 @@ json_t *status_make(const struct status_node *node);
 int status_add_database(json_t *status, const struct status_database *database);
 int status_add_replica(json_t *status, const struct status_replica *replica);
 
+/* Something in data/lost. */
+int status_add_lost(json_t *status, const struct catalog_lost *lost);
+/* How many there are; those that were added are the newest of them. */
+int status_set_lost_count(json_t *status, size_t count);
+
 /* A sentence about the node that status shows until it is mended. */
 int status_add_problem(json_t *status, enum status_health health,
                        const char *text);

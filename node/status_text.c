@@ -341,6 +341,25 @@ static void print_problems(const json_t *status, FILE *to, bool colour)
     }
 }
 
+/* Not a matter of health: it may lie there for as long as people like. */
+static void print_lost(const json_t *status, FILE *to)
+{
+    const json_t *lost = json_object_get(status, "lost");
+    const json_t *newest = json_array_get(json_object_get(lost, "newest"), 0);
+    uint64_t count = number_of(lost, "count");
+
+    if (newest == NULL || count == STATUS_NONE)
+        return;
+    fprintf(to,
+            "\n%llu put aside in lost/ of the data directory, last %s%s%s; the "
+            "text beside each says what it is\n",
+            (unsigned long long)count, text_of(newest, "file"),
+            json_is_string(json_object_get(newest, "database")) ? " of " : "",
+            json_is_string(json_object_get(newest, "database"))
+                ? text_of(newest, "database")
+                : "");
+}
+
 int status_text_print(const json_t *status, FILE *to, bool colour)
 {
     int rc = print_nodes(status, to, colour);
@@ -350,5 +369,7 @@ int status_text_print(const json_t *status, FILE *to, bool colour)
         rc = print_databases(status, to, colour);
     if (rc == 0)
         print_problems(status, to, colour);
+    if (rc == 0)
+        print_lost(status, to);
     return rc;
 }

@@ -14,7 +14,10 @@
 #include "wal/notes.h"
 #include "wal/capture.h"
 #include "wal/apply.h"
+#include "wal/discover.h"
 #include "wal/incoming.h"
+#include "wal/lost.h"
+#include "wal/missing.h"
 #include "wal/recover.h"
 #include "wal/worker.h"
 
@@ -464,11 +467,15 @@ int catalog_open(struct catalog **ret_catalog,
         list_init(&catalog->names[i]);
     rc = directories_make(catalog);
     if (rc == 0)
+        rc = lost_load(catalog);
+    if (rc == 0)
         rc = workers_open(catalog);
     if (rc == 0)
         rc = epoch_load(catalog);
     if (rc == 0)
         rc = recover_all(catalog);
+    if (rc == 0)
+        rc = discover_all(catalog);
     if (rc == 0)
         rc = epoch_raise_now(catalog);
     if (rc < 0) {
@@ -569,6 +576,8 @@ void catalog_close(struct catalog *catalog)
         worker_close(&catalog->workers[i]);
     free(catalog->workers);
     free(catalog->dropped);
+    lost_free(catalog);
+    missing_free(catalog);
     pthread_mutex_destroy(&catalog->lock);
     free(catalog);
 }

@@ -46,6 +46,7 @@ enum database_event {
     DATABASE_EVENT_RESUMED,   /* after FAILED, going on */
     DATABASE_EVENT_REFUSED,   /* an application's request; text says what */
     DATABASE_EVENT_PROGRESS,  /* of work that lasts; text says how far it is */
+    DATABASE_EVENT_STRANGE,   /* replica: a file that is not the primary's */
 };
 
 struct catalog_config {
@@ -119,6 +120,36 @@ bool catalog_is_dropped(struct catalog *catalog, const struct lineage *lineage);
 void catalog_each(struct catalog *catalog,
                   void (*visit)(void *context, struct database *database),
                   void *context);
+
+/* What lies in data/lost: put aside, not thrown away, and why. */
+struct catalog_lost {
+    char *database; /* its name; NULL: nobody knows */
+    char file[96];  /* below data/lost */
+    char why[160];  /* one sentence; "" */
+    epoch_t epoch;  /* of its last known position; 0: none */
+    txid_t txid;
+    uint64_t wall_ns; /* when; 0: unknown */
+};
+
+#define CATALOG_LOST_SHOWN 100u
+
+/* Calls visit for the newest, CATALOG_LOST_SHOWN at most, newest first, and
+ * returns how many there are. Any thread; visit may not call back into the
+ * catalog. */
+size_t catalog_each_lost(struct catalog *catalog,
+                         void (*visit)(void *context,
+                                       const struct catalog_lost *lost),
+                         void *context);
+
+#define CATALOG_MISSING_SHOWN 20u
+
+/* Calls visit for databases whose file was gone when this primary started,
+ * CATALOG_MISSING_SHOWN at most, with a sentence that says what to do. Returns
+ * how many there are. As above. */
+size_t catalog_each_missing(struct catalog *catalog,
+                            void (*visit)(void *context, const char *name,
+                                          const char *text),
+                            void *context);
 
 /* ---- what everybody may see -------------------------------------------- */
 

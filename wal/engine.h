@@ -295,6 +295,19 @@ struct worker {
 
 #define CATALOG_BUCKETS 1024u
 
+/* A database whose file was gone, see missing.h. */
+struct missing {
+    char *name;
+    struct lineage lineage;
+};
+
+/* What `status` shows of data/lost, see lost.h. */
+struct lost_ledger {
+    size_t count; /* of all that lie there */
+    size_t shown; /* of entries, oldest first */
+    struct catalog_lost entries[CATALOG_LOST_SHOWN];
+};
+
 struct catalog {
     struct catalog_config config;
     pthread_mutex_t lock;
@@ -309,6 +322,9 @@ struct catalog {
     size_t nameless; /* of all: another may have their name, not done yet */
     struct lineage *dropped; /* tombstones */
     size_t dropped_count;
+    struct lost_ledger lost; /* [lock] */
+    struct missing *missing; /* [lock] */
+    size_t missing_count;
     struct worker *workers;
     unsigned workers_count;
     bool started;

@@ -22,6 +22,7 @@ const char *database_event_name(enum database_event event)
         [DATABASE_EVENT_RESUMED] = "resumed",
         [DATABASE_EVENT_REFUSED] = "refused",
         [DATABASE_EVENT_PROGRESS] = "progress",
+        [DATABASE_EVENT_STRANGE] = "strange",
     };
 
     ASSERT((size_t)event < ARRAY_LENGTH(names));

@@ -9,8 +9,8 @@
  */
 #include "wal/generation.h"
 
-#include "base/clock.h"
 #include "wal/log.h"
+#include "wal/lost.h"
 #include "wal/recover.h"
 #include "wal/redo.h"
 
@@ -50,14 +50,23 @@ static int first_txid(struct log *log, const uint8_t salt[FRAME_SALT_BYTES],
 
 static int wal_put_aside(struct database *database, bool live)
 {
+    struct lost_what what = lost_of(
+        database, "wal",
+        "SQLite left commits in this WAL that its own recovery does not see; "
+        "they were redone from the log");
     int dirfd = database->catalog->config.data_fd, rc;
-    char path[RECOVER_PATH_BYTES], aside[96];
+    char path[RECOVER_PATH_BYTES], aside[LOST_PATH_BYTES];
 
-    snprintf(aside, sizeof aside, "lost/%s-%llx.wal", database->directory + 3,
-             (unsigned long long)clock_wall_ns());
+    rc = lost_begin(database->catalog, &what, aside);
+    if (rc < 0)
+        return rc;
     (void)recover_path(database, "-wal", false, path);
-    if (linkat(dirfd, path, dirfd, aside, 0) != 0)
-        return site_fail(SITE_RECOVER_REMOVE, aside, errno);
+    if (linkat(dirfd, path, dirfd, aside, 0) != 0) {
+        rc = site_fail(SITE_RECOVER_REMOVE, aside, errno);
+        lost_undone(database->catalog, aside);
+        return rc;
+    }
+    lost_kept(database->catalog, &what, aside);
     dirfd = recover_path(database, "-wal", live, path);
     rc = os_unlink(dirfd, path, SITE_RECOVER_REMOVE);
     if (rc < 0)

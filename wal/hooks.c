@@ -9,6 +9,7 @@
  * valid under the database's lock.
  */
 #include "wal/catalog.h"
+#include "wal/discover.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
 #include "wal/primary.h"
@@ -64,79 +65,6 @@ static struct database *find_of(struct catalog *catalog, const char *name,
     return catalog_find(catalog, base);
 }
 
-/* ---- becoming a database ------------------------------------------------- */
-
-static bool has_header(const struct os_file *file)
-{
-    uint8_t bytes[PAGE_HEADER_BYTES];
-    struct page_header header;
-    ssize_t n = os_pread(file, bytes, sizeof bytes, 0, SITE_HOOKS_READ);
-
-    return n > 0 && page_header_decode(bytes, (size_t)n, &header) == 0;
-}
-
-static bool backing_status(struct catalog *catalog, const char *name,
-                           struct stat *ret_status)
-{
-    char path[DATABASE_NAME_MAX + 16];
-
-    snprintf(path, sizeof path, "files/%s", name);
-    return fstatat(catalog->config.data_fd, path, ret_status,
-                   AT_SYMLINK_NOFOLLOW) == 0 &&
-           S_ISREG(ret_status->st_mode);
-}
-
-/* What a message, a log line and a line of `status` can name: no control
- * bytes. Any other file may have them, but none becomes a database. */
-static bool name_is_clean(const char *name)
-{
-    for (const char *at = name; *at != '\0'; at++)
-        if ((unsigned char)*at < ' ' || *at == 0x7f)
-            return false;
-    return true;
-}
-
-/* -EINVAL, told: this would make a database that no replica can have. */
-static int refuse_name(struct catalog *catalog, const char *name)
-{
-    if (catalog->config.on_event != NULL)
-        catalog->config.on_event(catalog->config.context,
-                                 DATABASE_EVENT_REFUSED, name,
-                                 "a database's name has no control characters; "
-                                 "rename the file");
-    return -EINVAL;
-}
-
-/* A file turns out to be a database: the object now, its files on the
- * worker. With a reference, or NULL. */
-static struct database *adopt(struct catalog *catalog, const char *name)
-{
-    struct database *database;
-    struct lineage lineage;
-    struct stat status;
-
-    if (!is_primary(catalog) || !backing_status(catalog, name, &status))
-        return NULL;
-    if (!name_is_clean(name)) {
-        (void)refuse_name(catalog, name);
-        return NULL;
-    }
-    if (catalog_draw_lineage(&lineage) < 0)
-        return NULL;
-    database = catalog_make(catalog, name, &lineage);
-    if (database == NULL)
-        return NULL;
-    database->view.owner_uid = status.st_uid;
-    database->view.owner_gid = status.st_gid;
-    database->view.owner_mode = status.st_mode & 07777;
-    if (catalog_add(catalog, database) < 0) {
-        database_unref(database); /* somebody was faster */
-        return catalog_find(catalog, name);
-    }
-    notes_post(database, note_new(NOTE_ADOPT));
-    return database;
-}
-
 /* ---- open and release ---------------------------------------------------- */
 
 /* A companion of what is no database yet makes it one. */
@@ -148,10 +76,11 @@ static int create_companion(struct catalog *catalog, const char *name)
     struct stat status;
 
     database_unref(database);
-    if (database != NULL || kind == DATABASE_FILE_MAIN || name_is_clean(base) ||
-        !backing_status(catalog, base, &status))
+    if (database != NULL || kind == DATABASE_FILE_MAIN ||
+        discover_name_is_clean(base) ||
+        !discover_status(catalog, base, &status))
         return 0;
-    return refuse_name(catalog, base);
+    return discover_refuse_name(catalog, base);
 }
 
 int catalog_on_create(struct catalog *catalog, const char *name, bool own)
@@ -164,7 +93,8 @@ int catalog_on_create(struct catalog *catalog, const char *name, bool own)
     if (own)
         return 0;
     if (is_primary(catalog))
-        return name_is_clean(name) ? 0 : create_companion(catalog, name);
+        return discover_name_is_clean(name) ? 0
+                                            : create_companion(catalog, name);
     database = find_of(catalog, name, &kind, base);
     known = database != NULL;
     database_unref(database);
@@ -218,7 +148,9 @@ static int open_wal(struct database *database, int flags)
 /* It can be read, and taken away; what is written would be nowhere else. */
 static int open_unclean(struct catalog *catalog, const char *base, int flags)
 {
-    return (flags & O_ACCMODE) == O_RDONLY ? 0 : refuse_name(catalog, base);
+    return (flags & O_ACCMODE) == O_RDONLY
+               ? 0
+               : discover_refuse_name(catalog, base);
 }
 
 int catalog_on_open(struct catalog *catalog, const char *name,
@@ -235,11 +167,11 @@ int catalog_on_open(struct catalog *catalog, const char *name,
     *ret_database = NULL;
     *ret_kind = DATABASE_FILE_OTHER;
     if (database == NULL && !own &&
-        (kind == DATABASE_FILE_MAIN ? has_header(backing)
+        (kind == DATABASE_FILE_MAIN ? discover_has_header(backing)
                                     : kind != DATABASE_FILE_SHM)) {
-        if (is_primary(catalog) && !name_is_clean(base))
+        if (is_primary(catalog) && !discover_name_is_clean(base))
             return open_unclean(catalog, base, flags);
-        database = adopt(catalog, base);
+        database = discover_adopt(catalog, base);
     }
     if (database == NULL)
         return 0;
@@ -280,10 +212,10 @@ void catalog_on_release(struct catalog *catalog, const char *name,
     if (os_open(&file, catalog->config.data_fd, path, O_RDONLY | O_NOFOLLOW, 0,
                 SITE_HOOKS_READ) < 0)
         return;
-    if (has_header(&file)) {
+    if (discover_has_header(&file)) {
         database = catalog_find(catalog, name);
         if (database == NULL)
-            database = adopt(catalog, name);
+            database = discover_adopt(catalog, name);
         else
             notes_post(database, note_new(NOTE_REREAD));
         database_unref(database);
@@ -517,8 +449,8 @@ int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
     if (below.found)
         return is_primary(catalog) ? -EBUSY : -EROFS;
     rc = rename_check(catalog, from);
-    if (rc == 0 && !name_is_clean(to) && is_known(catalog, from))
-        rc = refuse_name(catalog, to);
+    if (rc == 0 && !discover_name_is_clean(to) && is_known(catalog, from))
+        rc = discover_refuse_name(catalog, to);
     return rc == 0 ? rename_check(catalog, to) : rc;
 }
 
@@ -546,14 +478,14 @@ void catalog_on_renamed(struct catalog *catalog, const char *from,
     snprintf(path, sizeof path, "files/%s", base);
     is_database = os_open(&file, catalog->config.data_fd, path,
                           O_RDONLY | O_NOFOLLOW, 0, SITE_HOOKS_READ) == 0 &&
-                  has_header(&file);
+                  discover_has_header(&file);
     os_close(&file);
     if (database != NULL && is_database)
         notes_post(database, note_new(NOTE_REPLACED));
     else if (database != NULL)
         forget_name(database);
     else if (is_database)
-        database = adopt(catalog, base);
+        database = discover_adopt(catalog, base);
     database_unref(database);
 }
 

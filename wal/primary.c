@@ -16,6 +16,7 @@
 #include "wal/attach.h"
 #include "wal/capture.h"
 #include "wal/catalog.h"
+#include "wal/missing.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
 #include "wal/pace.h"
@@ -336,7 +337,7 @@ static void held_back_check(struct database *database)
  * commits are refused where we can, and it is tried again. */
 static void adopt(struct database *database)
 {
-    if (catalog_create_files(database) < 0) {
+    if (missing_end(database) < 0 || catalog_create_files(database) < 0) {
         notes_fails(database);
         worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
         return;

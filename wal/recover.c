@@ -24,6 +24,7 @@
 #include "wal/journal.h"
 #include "wal/emit.h"
 #include "wal/logdir.h"
+#include "wal/missing.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
 #include "wal/recover_replica.h"
@@ -336,7 +337,7 @@ static int recover_second(struct database *database, struct meta *meta)
     if (catalog->config.role == DATABASE_PRIMARY)
         first->needs_reread = true;
     else
-        rc = recover_forget(first, false);
+        rc = recover_forget(first, "two databases had its name", false);
     database_unref(first);
     if (rc == 0)
         rc = remains_retire(database, "two had the name; this one is given "
@@ -365,7 +366,7 @@ static int recover_loaded(struct database *database, struct meta *meta)
                       &database->lineage, &found);
     /* One that cannot be read must not keep the others from being served. */
     if (rc == -EBADMSG && catalog->config.role == DATABASE_REPLICA)
-        return recover_forget(database, false);
+        return recover_forget(database, "its log is damaged", false);
     if (rc == -EBADMSG)
         return remains_retire(database,
                               "its log is damaged, and kept in lost/; the file "
@@ -427,11 +428,8 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     }
     if (catalog->config.role == DATABASE_PRIMARY &&
         is_missing(catalog, &meta)) {
-        if (catalog->config.on_event != NULL)
-            catalog->config.on_event(catalog->config.context,
-                                     DATABASE_EVENT_FAILED, meta.name,
-                                     "its file is gone from data/files; its "
-                                     "log is kept, replicas keep theirs");
+        missing_add(catalog, &meta);
+        epoch_seen(catalog, &meta.history);
         meta_free(&meta);
         return 0;
     }
@@ -475,6 +473,11 @@ void recover_mark_clean(void *context, struct database *database)
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,
                               database->backing, &now) < 0)
+        return;
+    /* What is left in a replica's WAL is redone from the log by the next
+     * start; behind a clean mark a WAL is somebody else's. */
+    if (database->catalog->config.role == DATABASE_REPLICA &&
+        recover_wal_is_left(database))
         return;
     /* It must be the file that the position is of. */
     if (database->catalog->config.role == DATABASE_PRIMARY &&

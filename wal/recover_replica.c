@@ -8,6 +8,7 @@
 #include "wal/recover_replica.h"
 
 #include "base/clock.h"
+#include "wal/aside.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/recover.h"
@@ -61,26 +62,6 @@ static int redo_file(struct database *database, bool live)
     return notes_save_meta(database);
 }
 
-static int file_put_aside(struct database *database, bool live)
-{
-    int dirfd = database->catalog->config.data_fd, rc = 0;
-    char path[96], name[RECOVER_PATH_BYTES];
-
-    snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
-             (unsigned long long)clock_wall_ns());
-    if (!live) {
-        rc = os_rename(dirfd, database->backing, path, SITE_RECOVER_REMOVE);
-    } else {
-        /* Not renamed behind the mount, which knows the name. */
-        if (linkat(dirfd, database->backing, dirfd, path, 0) != 0 &&
-            errno != ENOENT)
-            return site_fail(SITE_RECOVER_REMOVE, path, errno);
-        dirfd = recover_path(database, "", live, name);
-        rc = os_unlink(dirfd, name, SITE_RECOVER_REMOVE);
-    }
-    return rc == -ENOENT ? 0 : rc;
-}
-
 static int log_begin(struct database *database, bool live)
 {
     int dirfd = database->catalog->config.data_fd, rc;
@@ -107,13 +88,28 @@ static int log_begin(struct database *database, bool live)
     return rc;
 }
 
-int recover_forget(struct database *database, bool live)
+/* What becomes of a file that is not the primary's. */
+static void forgotten_tell(struct database *database, const char *why,
+                           const char *kept)
 {
-    struct database_view *view = &database->view;
-    int rc;
+    char text[LOST_PATH_BYTES + 200];
 
-    remove_companions(database, live);
-    rc = file_put_aside(database, live);
+    if (kept[0] != '\0')
+        snprintf(text, sizeof text, "%s; it is kept as %s, waiting for a copy",
+                 why, kept);
+    else
+        snprintf(text, sizeof text, "%s; there is no file, waiting for a copy",
+                 why);
+    notes_event(database, DATABASE_EVENT_RECOVERED, text);
+}
+
+int recover_forget(struct database *database, const char *why, bool live)
+{
+    struct lost_what what = lost_of(database, "db", why);
+    struct database_view *view = &database->view;
+    char kept[LOST_PATH_BYTES];
+    int rc = aside_move(database, &what, live, kept);
+
     if (rc == 0)
         rc = log_begin(database, live);
     if (rc < 0)
@@ -128,27 +124,31 @@ int recover_forget(struct database *database, bool live)
     view->page_bytes = 0;
     pthread_mutex_unlock(&database->lock);
     database->applied = view->position;
-    notes_event(database, DATABASE_EVENT_RECOVERED,
-                "file, log and hashes do not agree; kept in lost/, waiting "
-                "for a copy");
+    forgotten_tell(database, why, kept);
     return 0;
 }
 
 int recover_replica(struct database *database, int rc, bool live)
 {
+    const char *why = "file, log and hashes do not agree";
+
     if (rc == 0 && recover_is_clean(database)) {
-        if (recover_was_touched(database)) {
-            rc = -EBADMSG; /* somebody wrote to it, and no log says what */
-        } else if (!recover_wal_is_left(database)) {
+        /* A WAL of ours would have kept it from being marked clean. */
+        if (!recover_was_touched(database) && !recover_wal_is_left(database)) {
             rollback_explained(database);
             return 0;
         }
+        why = "somebody wrote to it while the node was stopped, and nobody "
+              "but the primary may";
+        rc = -EBADMSG;
     }
     if (rc == 0 && database->view.page_bytes != 0 &&
-        !(database->meta.flags & META_COPIED))
-        rc = -EBADMSG; /* a copy was being put in place */
+        !(database->meta.flags & META_COPIED)) {
+        why = "a copy was being put in its place";
+        rc = -EBADMSG;
+    }
     rc = rc == 0 ? redo_file(database, live) : rc;
-    return rc == -EBADMSG ? recover_forget(database, live) : rc;
+    return rc == -EBADMSG ? recover_forget(database, why, live) : rc;
 }
 
 void recover_held_back(struct database *database)

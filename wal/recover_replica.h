@@ -15,8 +15,9 @@
  * file that is not what the log says, ends in recover_forget(). */
 int recover_replica(struct database *database, int rc, bool live);
 
-/* What we have cannot be trusted: it moves aside, a copy takes its place. */
-int recover_forget(struct database *database, bool live);
+/* What we have cannot be trusted: it moves aside, a copy takes its place. why:
+ * a sentence without its end, for lost/ and the log. */
+int recover_forget(struct database *database, const char *why, bool live);
 
 /* State HELD_BACK, worker: goes on if nobody has it open any more, else looks
  * again in a while. */

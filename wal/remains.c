@@ -8,6 +8,7 @@
 #include "wal/capture.h"
 #include "wal/catalog.h"
 #include "wal/emit.h"
+#include "wal/lost.h"
 #include "wal/notes.h"
 
 #include <dirent.h>
@@ -117,16 +118,15 @@ void remains_bury(struct database *database)
 
 int remains_retire(struct database *database, const char *why)
 {
-    int dirfd = database->catalog->config.data_fd, rc;
-    char path[96], kept[96];
+    struct lost_what what = lost_of(database, "log", why);
+    char path[96];
+    int rc;
 
     ASSERT_ON_WORKER();
     log_close(database->log);
     database->log = NULL;
     snprintf(path, sizeof path, "%s/log", database->directory);
-    snprintf(kept, sizeof kept, "lost/%s-%llx.log", database->directory + 3,
-             (unsigned long long)clock_wall_ns());
-    rc = os_rename(dirfd, path, kept, SITE_RECOVER_REMOVE);
+    rc = lost_move(database->catalog, &what, path, NULL);
     if (rc < 0 && rc != -ENOENT)
         return rc;
     database->meta.flags |= META_DROPPED;
@@ -143,16 +143,19 @@ int remains_retire(struct database *database, const char *why)
 
 int remains_put_aside(struct catalog *catalog, const char *directory)
 {
-    char kept[128];
+    const char *lineage = directory + strlen("db/");
+    struct lost_what what = {
+        .database = "unknown: it was written in the meta file",
+        .lineage = lineage,
+        .ending = "dir",
+        .why = "the meta file of this folder of data/db is damaged",
+    };
 
-    snprintf(kept, sizeof kept, "lost/%s-%llx", directory + strlen("db/"),
-             (unsigned long long)clock_wall_ns());
     if (catalog->config.on_event != NULL)
         catalog->config.on_event(catalog->config.context, DATABASE_EVENT_FAILED,
                                  directory,
                                  "its meta file is damaged; it is kept in "
                                  "lost/, the file is a new database from when "
                                  "it is opened");
-    return os_rename(catalog->config.data_fd, directory, kept,
-                     SITE_RECOVER_REMOVE);
+    return lost_move(catalog, &what, directory, NULL);
 }

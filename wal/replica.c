@@ -17,6 +17,7 @@
 
 #include "base/clock.h"
 #include "wal/apply.h"
+#include "wal/aside.h"
 #include "wal/attach.h"
 #include "wal/backfill.h"
 #include "wal/catalog.h"
@@ -205,21 +206,17 @@ static void wake_after(void *context, struct database *database)
 /* keep: another lineage takes the name; the file stays in lost/. */
 static void drop(struct database *database, bool keep)
 {
+    struct lost_what what = lost_of(database, "db",
+                                    "the primary has another database of "
+                                    "this name");
     struct catalog *catalog = database->catalog;
-    char path[96];
+    char kept[LOST_PATH_BYTES], text[LOST_PATH_BYTES + 64];
 
     if (database->view.state == DATABASE_DROPPED)
         return; /* moved aside, and then dropped: the name is another's */
     attach_close(database, keep);
-    if (keep) {
-        int dirfd = catalog->config.data_fd;
-
-        snprintf(path, sizeof path, "lost/%s.db", database->directory + 3);
-        if (linkat(dirfd, database->backing, dirfd, path, 0) != 0 &&
-            errno != ENOENT)
-            notes_event(database, DATABASE_EVENT_FAILED,
-                        "the replaced file could not be kept in lost/");
-    }
+    if (keep && aside_move(database, &what, true, kept) < 0)
+        notes_fails(database);
     incoming_abandon(database);
     remove_from_mount(database);
     database->meta.flags |= META_DROPPED;
@@ -229,17 +226,26 @@ static void drop(struct database *database, bool keep)
         remains_let_go(database);
     catalog_bury(catalog, &database->lineage);
     notes_state(database, DATABASE_DROPPED);
-    notes_event(database, DATABASE_EVENT_DROPPED,
-                keep ? "replaced; the old file is kept in lost/" : NULL);
+    if (keep)
+        snprintf(text, sizeof text, "replaced; the old file is kept as %s",
+                 kept);
+    notes_event(database, DATABASE_EVENT_DROPPED, keep ? text : NULL);
     catalog_each(catalog, wake_after, database);
     catalog_remove(database);
 }
 
 /* ---- copies -------------------------------------------------------------- */
 
+static int files_make(struct database *database)
+{
+    int rc = aside_strange(database);
+
+    return rc < 0 ? rc : catalog_create_files(database);
+}
+
 static bool has_files(struct database *database)
 {
-    if (database->log == NULL && catalog_create_files(database) < 0) {
+    if (database->log == NULL && files_make(database) < 0) {
         notes_fails(database);
         replica_stop(database, site_failure());
         log_close(database->log); /* all of them, or none */

@@ -4,6 +4,7 @@ A Node is one daemon with its folder, configuration and log; a Cluster is a
 primary and its replicas. They answer through the command line and through
 .tidemark in the mount: nothing here knows more than a user could.
 """
+import contextlib
 import functools
 import json
 import os
@@ -47,6 +48,7 @@ class Node:
         self.config = os.path.join(self.home, "tidemark.yml")
         self.log = os.path.join(self.home, "log")
         self.process = None
+        self.prefix = []  # what the daemon is started with
         os.makedirs(self.mount)
         self.configure(extra)
 
@@ -77,7 +79,7 @@ class Node:
         parent = os.getpid()
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
-                [self.binary, "mount", "--config", self.config],
+                self.prefix + [self.binary, "mount", "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=functools.partial(runner.die_with_parent, parent))
         return self
@@ -229,6 +231,18 @@ class Node:
         with open("/proc/%d/stat" % self.pid) as file:
             fields = file.read().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def without_capabilities(node, *names):
+    """Until then node starts as root that may less, as in a container."""
+    before = node.prefix
+    node.prefix = ["setpriv", "--bounding-set",
+                   ",".join("-" + name for name in names)]
+    try:
+        yield node
+    finally:
+        node.prefix = before
 
 
 class Cluster:
