@@ -2,8 +2,9 @@
 /*
  * node/node.c - see node.h: the order of life.
  *
- *   lock data -> mount (calls wait) -> recovery -> mount answers -> workers
- *   -> connections -> control socket -> ready
+ *   lock data -> mount (calls wait) -> recovery -> control socket
+ *   -> a primary that may lack something asks its replicas
+ *   -> mount answers -> workers -> connections -> ready
  *   signal -> waits end -> connections close
  *   -> catalog_stop (the mount still answers the anchors) -> unmount -> unlock
  *
@@ -152,8 +153,12 @@ static int data_open(struct node *node)
 
 static int role_open(struct node *node)
 {
+    bool was_replica = role_was_replica(node->config->data), unclean = false;
     int rc = role_keep(node->data.fd, node->is_primary);
 
+    if (rc == 0)
+        rc = role_run_begin(node->data.fd, &unclean);
+    node->may_lack = was_replica || unclean;
     if (rc < 0)
         log_error("node.data", "reason=%s", logger_quote(site_failure()));
     return rc;
@@ -181,6 +186,7 @@ static int engine_open(struct node *node)
         .data_fd = node->data.fd,
         .mount_path = config->mount,
         .role = node->is_primary ? DATABASE_PRIMARY : DATABASE_REPLICA,
+        .asks = node_links_asks(node),
         .writes_readonly = config_writes_readonly(config),
         .log_retain_bytes = config->log.retain_bytes,
         .log_max_age_ns = config->log.max_age_ms * NS_PER_MS,
@@ -367,6 +373,8 @@ static int node_up(struct node *node)
     if (rc == 0)
         rc = mount_up(node);
     if (rc == 0)
+        rc = node_links_prepare(node);
+    if (rc == 0)
         rc = engine_open(node);
     if (rc < 0)
         return rc;
@@ -374,11 +382,13 @@ static int node_up(struct node *node)
     rc = doorway_open(&node->doorway, &node->loop, &node->waits);
     node->doorway_open = rc == 0;
     if (rc == 0)
+        rc = control_up(node);
+    if (rc == 0 && node_links_asks(node))
+        rc = node_links_ask(node);
+    if (rc == 0)
         rc = mount_serve(node);
     if (rc == 0)
         rc = node_links_open(node);
-    if (rc == 0)
-        rc = control_up(node);
     return rc;
 }
 
@@ -430,6 +440,9 @@ static void node_down(struct node *node)
     loop_down(node);
     node_links_free(node);
     os_close(&node->files);
+    /* A start that failed leaves the question open as it found it. */
+    if (node->data.open && (node->failed ? !node->may_lack : !node->ended))
+        role_run_end(node->data.fd);
     lockfile_release(&node->lock);
     os_close(&node->data);
 }
@@ -474,6 +487,8 @@ int node_run(const struct config *config)
         rc = node->ended ? -EHOSTUNREACH : 0;
     }
     node_down(node);
+    if (rc == -ECANCELED) /* stopped while it asked */
+        rc = 0;
     if (rc == 0)
         log_info("node.stopped", "data=%s", logger_quote(config->data));
     node_facts_close(&node->facts);

@@ -145,6 +145,13 @@ static void control_token(void *context, struct control_call *call,
     struct errand *errand;
 
     call->data = NULL;
+    if (node->links.asking != NULL) {
+        database_unref(database);
+        control_fail(call, CONTROL_UNAVAILABLE,
+                     "token: this primary is starting, and asks its replicas "
+                     "first; see `tidemark status`");
+        return;
+    }
     if (database == NULL) {
         control_fail(call, CONTROL_NOT_FOUND,
                      "token: no database %s on this node; `tidemark status` "

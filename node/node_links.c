@@ -40,14 +40,15 @@ static void identity_make(struct node *node, struct identity *identity)
     };
 }
 
-static int server_up(struct node *node, const struct identity *identity)
+static int server_up(struct node *node)
 {
     struct server_config config = {
         .loop = &node->loop,
         .catalog = node->catalog,
         .roster = &node->links.keeper.roster,
-        .identity = *identity,
+        .identity = node->links.identity,
         .listen = node->config->listen.replication,
+        .asking = node->links.asking,
     };
     int rc;
 
@@ -116,12 +117,12 @@ static void on_client_changed(void *context)
     }
 }
 
-static int client_up(struct node *node, const struct identity *identity)
+static int client_up(struct node *node)
 {
     struct client_config config = {
         .loop = &node->loop,
         .catalog = node->catalog,
-        .identity = *identity,
+        .identity = node->links.identity,
         .primary = node->config->lease.primary,
         .context = node,
         .follows = follows,
@@ -135,20 +136,81 @@ static int client_up(struct node *node, const struct identity *identity)
     return rc;
 }
 
-int node_links_open(struct node *node)
+int node_links_prepare(struct node *node)
 {
-    struct identity identity;
-    int rc;
-
     node->links.open = true;
     uv_timer_init(&node->loop, &node->links.timer);
-    identity_make(node, &identity);
-    rc = roster_keeper_open(&node->links.keeper, &node->loop, node->data.fd,
-                            node->config->node.id);
+    identity_make(node, &node->links.identity);
+    return roster_keeper_open(&node->links.keeper, &node->loop, node->data.fd,
+                              node->config->node.id);
+}
+
+/* ---- a primary asks its replicas ------------------------------------------*/
+
+bool node_links_asks(const struct node *node)
+{
+    return node->is_primary && node->may_lack &&
+           node->config->lease.fetch_timeout_ms > 0 &&
+           node->links.keeper.roster.count > 0;
+}
+
+static void on_over(void *context)
+{
+    struct node *node = context;
+
+    uv_stop(&node->loop);
+}
+
+static void asking_say(struct node *node)
+{
+    char names[ASKING_NAMES_BYTES];
+    uint64_t seconds = asking_waits_for(node->links.asking, names);
+
+    log_warn("node.asking", "nodes=%s seconds=%llu text=%s",
+             logger_quote(names), (unsigned long long)seconds,
+             logger_quote("the last run did not end in order, or as a replica: "
+                          "asking replicas for what they have more; calls in "
+                          "the mount wait (lease.fetch_timeout)"));
+}
+
+int node_links_ask(struct node *node)
+{
+    struct asking_config config = {
+        .loop = &node->loop,
+        .catalog = node->catalog,
+        .roster = &node->links.keeper.roster,
+        .timeout_ms = node->config->lease.fetch_timeout_ms,
+        .context = node,
+        .on_over = on_over,
+    };
+    int rc = asking_open(&node->links.asking, &config);
+
+    if (rc == 0)
+        rc = server_up(node);
+    if (rc == 0)
+        rc = catalog_ask(node->catalog);
     if (rc < 0)
         return rc;
-    rc = node->is_primary ? server_up(node, &identity)
-                          : client_up(node, &identity);
+    asking_say(node);
+    uv_run(&node->loop, UV_RUN_DEFAULT);
+    if (node->stopping)
+        return -ECANCELED;
+    asking_close(node->links.asking);
+    node->links.asking = NULL;
+    server_serve(node->links.server);
+    return 0;
+}
+
+/* ---- life, again ---------------------------------------------------------*/
+
+int node_links_open(struct node *node)
+{
+    int rc = 0;
+
+    if (!node->is_primary)
+        rc = client_up(node);
+    else if (node->links.server == NULL)
+        rc = server_up(node);
     if (rc == 0)
         node_facts_refresh(node);
     if (rc == 0)
@@ -169,6 +231,9 @@ static void on_closed(void *context)
 void node_links_close(struct node *node, void (*closed)(struct node *node))
 {
     node->on_links_closed = closed;
+    if (node->links.asking != NULL)
+        asking_close(node->links.asking);
+    node->links.asking = NULL;
     if (node->links.server != NULL)
         server_close(node->links.server, on_closed, node);
     else if (node->links.client != NULL)
@@ -186,6 +251,8 @@ void node_links_free(struct node *node)
 
 void node_links_changed(struct node *node, struct database *database)
 {
+    if (node->links.asking != NULL)
+        asking_changed(node->links.asking, database);
     if (node->links.server != NULL)
         server_changed(node->links.server, database);
     if (node->links.client != NULL)

@@ -5,6 +5,7 @@
 
 #include "base/address.h"
 #include "node/roster_keeper.h"
+#include "replication/net/asking.h"
 #include "replication/net/client.h"
 #include "replication/net/server.h"
 
@@ -14,6 +15,8 @@ struct links {
     bool open;
     struct server *server; /* on the primary */
     struct client *client; /* on a replica */
+    struct asking *asking; /* on a primary, before it serves; else NULL */
+    struct identity identity;
     struct roster_keeper
         keeper; /* and its roster: a primary's own, on a replica
                                     the primary's, less itself */

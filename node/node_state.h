@@ -26,6 +26,7 @@
 struct node {
     const struct config *config;
     bool is_primary;
+    bool may_lack; /* the last run did not end in order, or as a replica */
     bool stopping;
     bool failed; /* the way up ended early */
     bool ended;  /* by node_end() */
@@ -54,7 +55,12 @@ struct node {
 /* node.c: the node stops and its process says that it failed. */
 void node_end(struct node *node, const char *reason);
 
-/* node_links.c: connections to other nodes. */
+/* node_links.c: connections to other nodes. First the roster, then, when
+ * node_links_asks(), what replicas have more is fetched, which runs the loop;
+ * then the links. -ECANCELED: the node was stopped meanwhile. */
+int node_links_prepare(struct node *node);
+bool node_links_asks(const struct node *node);
+int node_links_ask(struct node *node);
 int node_links_open(struct node *node);
 void node_links_close(struct node *node, void (*on_closed)(struct node *node));
 void node_links_changed(struct node *node, struct database *database);

@@ -107,6 +107,22 @@ static void add_missing(void *context, const char *name, const char *text)
                                         problem);
 }
 
+static int add_asking(struct node *node, json_t *status)
+{
+    char names[ASKING_NAMES_BYTES], text[ASKING_NAMES_BYTES + 200];
+    uint64_t seconds;
+
+    if (node->links.asking == NULL)
+        return 0;
+    seconds = asking_waits_for(node->links.asking, names);
+    snprintf(text, sizeof text,
+             "asking replicas for what this node may have lost; %llu s left to "
+             "hear from %s. Calls in the mount wait; start those nodes, or see "
+             "lease.fetch_timeout",
+             (unsigned long long)seconds, names[0] == '\0' ? "nobody" : names);
+    return status_add_problem(status, STATUS_DEGRADED, text);
+}
+
 /* What is not where it was. */
 static int add_gone(struct node *node, json_t *status)
 {
@@ -135,6 +151,7 @@ json_t *node_status(struct node *node)
         .mode_reason = mount_mode_reason(node->mount),
         .log_method = uring_is_available() ? "io_uring" : "pwrite",
         .is_primary = node->is_primary,
+        .asking = node->links.asking != NULL,
         .candidate = config->node.candidate,
         .epoch = catalog_epoch(node->catalog),
         .uptime_ms = (clock_now_ns() - node->started_ns) / NS_PER_MS,
@@ -157,6 +174,8 @@ json_t *node_status(struct node *node)
         rc = node_facts_of_replicas(known, status);
     if (rc == 0)
         rc = add_gone(node, status);
+    if (rc == 0)
+        rc = add_asking(node, status);
     node_facts_put(node, known);
     if (rc < 0) {
         json_decref(status);

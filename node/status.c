@@ -114,7 +114,7 @@ static json_t *node_json(const struct status_node *node)
 {
     return json_pack(
         "{s:o, s:o, s:o, s:s, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, s:o,"
-        " s:o, s:o, s:o, s:o, s:s, s:[]}",
+        " s:o, s:o, s:o, s:o, s:s, s:s, s:[]}",
         "id", text_json(node->id), "region", text_json(node->region), "cluster",
         text_json(node->cluster), "version", node->version, "pid", node->pid,
         "role", node->is_primary ? "primary" : "replica", "candidate",
@@ -124,7 +124,8 @@ static json_t *node_json(const struct status_node *node)
         text_json(node->mount), "data", text_json(node->data), "mode",
         text_json(node->mode), "mode_reason", text_json(node->mode_reason),
         "log_method", text_json(node->log_method), "uptime_ms",
-        number_json(node->uptime_ms), "health", "ok", "problems");
+        number_json(node->uptime_ms), "phase", node->asking ? "asking" : "serving",
+        "health", "ok", "problems");
 }
 
 /* Makes the health of the node at least as bad. */

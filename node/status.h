@@ -36,6 +36,7 @@ struct status_node {
     const char *mode_reason; /* why not passthrough; "" */
     const char *log_method;  /* log_method() */
     bool is_primary;
+    bool asking; /* a primary that asks its replicas, and serves nobody yet */
     bool candidate;
     epoch_t epoch; /* highest known; 0: none */
     uint64_t uptime_ms;

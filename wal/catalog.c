@@ -476,7 +476,7 @@ int catalog_open(struct catalog **ret_catalog,
         rc = recover_all(catalog);
     if (rc == 0)
         rc = discover_all(catalog);
-    if (rc == 0)
+    if (rc == 0 && !config->asks)
         rc = epoch_raise_now(catalog);
     if (rc < 0) {
         catalog_close(catalog);
@@ -492,16 +492,53 @@ static void wake_all(void *context, struct database *database)
     notes_wake(database);
 }
 
+static int workers_start(struct catalog *catalog)
+{
+    int rc = 0;
+
+    for (unsigned i = 0; i < catalog->workers_count && rc == 0; i++)
+        rc = worker_start(&catalog->workers[i]);
+    catalog->started = rc == 0;
+    return rc;
+}
+
+static void explained_note(void *context, struct database *database)
+{
+    (void)context;
+    database->view.unexplained = database->needs_reread ||
+                                 database->log == NULL ||
+                                 database->view.state != DATABASE_CLOSED;
+}
+
+int catalog_ask(struct catalog *catalog)
+{
+    ASSERT(catalog->config.asks && !catalog->started);
+    catalog_each(catalog, explained_note, NULL);
+    atomic_store(&catalog->asking, true);
+    return workers_start(catalog);
+}
+
+void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)
+{
+    ASSERT(atomic_load(&catalog->asking));
+    pthread_mutex_lock(&catalog->lock);
+    if (epoch > catalog->epoch)
+        catalog->epoch = epoch;
+    pthread_mutex_unlock(&catalog->lock);
+}
+
 int catalog_start(struct catalog *catalog, bool passthrough)
 {
     int rc = 0;
 
     catalog->passthrough = passthrough;
-    for (unsigned i = 0; i < catalog->workers_count && rc == 0; i++)
-        rc = worker_start(&catalog->workers[i]);
+    if (catalog->config.asks)
+        rc = epoch_raise_now(catalog);
+    if (rc == 0 && !catalog->started)
+        rc = workers_start(catalog);
     if (rc < 0)
         return rc;
-    catalog->started = true;
+    atomic_store(&catalog->asking, false);
     catalog_each(catalog, wake_all, NULL); /* what recovery left to do */
     return 0;
 }

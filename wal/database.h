@@ -54,6 +54,7 @@ struct catalog_config {
     const char *mount_path; /* absolute, borrowed */
     bool passthrough;       /* what the mount really does; set before start */
     enum database_role role;
+    bool asks; /* a primary that will catalog_ask() before it starts */
     bool writes_readonly; /* replica: refuse -wal read-write (readonly) */
     unsigned workers;     /* threads; 0: one per core, at most 4 */
     uint64_t log_retain_bytes;
@@ -83,7 +84,23 @@ const char *database_event_name(enum database_event event);
 int catalog_open(struct catalog **ret_catalog,
                  const struct catalog_config *config);
 
-/* Starts the workers, after the mount is up. passthrough: what came out. */
+/*
+ * Before catalog_start(), when config.asks: starts the workers, which take
+ * nothing but records that a replica has more of (database_offer()) and
+ * DATABASE_GRAFT. Nobody has the files open, and the mount need not answer.
+ */
+int catalog_ask(struct catalog *catalog);
+
+/* A replica has heard of epoch: the new one will be above it. While it asks.
+ * Loop. */
+void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch);
+
+/* May records be offered to it while the catalog asks? Not when its files hold
+ * what its log does not explain. While it asks. Any thread. */
+bool database_is_explained(struct database *database);
+
+/* Starts the workers, after the mount is up, or lets those that ask begin, in
+ * a new epoch. passthrough: what came out. */
 int catalog_start(struct catalog *catalog, bool passthrough);
 
 /*
@@ -179,6 +196,8 @@ struct database_view {
     bool prepared_durable;    /* it is synced, with all before it */
     uint64_t consumed_bytes;  /* replica: of all ever offered (records and
                                  chunks), taken from the queue; never falls */
+    bool unexplained;         /* its files hold what its log does not tell; as
+                                 the start found it */
     bool copying;             /* replica: a copy is built, not in place yet */
     uint32_t copied_pages;    /* of it: how many are here, ... */
     uint32_t copy_pages;      /* ... of how many; 0: not known yet */
@@ -317,6 +336,9 @@ void database_pass(struct database *database, struct parked *parked);
 void catalog_dispatch(struct catalog *catalog);
 
 enum database_request_kind {
+    DATABASE_GRAFT,    /* while the catalog asks: what was offered becomes the
+                          content. rc -EBADMSG: it did not fit, and the
+                          database stands where it stood */
     DATABASE_READ_LOG, /* in: txid, after_prepared, part as in database_tail(),
                           max_bytes. out: blobs, the first is the one asked
                           for; rc -ENOENT when the log no longer has it */

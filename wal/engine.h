@@ -241,7 +241,8 @@ struct database {
     uint64_t sync_due_ns;              /* log holds unsynced records: sync at */
     struct list timer_link;            /* in worker->timers */
     uint64_t timer_ns;
-    struct list held;        /* replica: notes behind a hold */
+    struct list held;        /* replica: notes behind a hold; primary that
+                                asks: all that wait for the end of that */
     struct database *after;  /* replica: had the name before, same worker: its
                                 files go before ours come; a reference */
     uint64_t consumed;       /* replica: bytes offered and dealt with, not
@@ -328,6 +329,7 @@ struct catalog {
     struct worker *workers;
     unsigned workers_count;
     bool started;
+    atomic_bool asking; /* between catalog_ask() and catalog_start() */
     bool passthrough;
     atomic_bool stopped; /* no worker answers what is parked any more. Read
                             under the lock of the database parked on */

@@ -49,6 +49,14 @@ void database_view(struct database *database, struct database_view *ret_view)
     pthread_mutex_unlock(&database->lock);
 }
 
+bool database_is_explained(struct database *database)
+{
+    struct database_view view;
+
+    database_view(database, &view);
+    return !view.unexplained;
+}
+
 int database_history(struct database *database, struct history *ret_history)
 {
     int rc;

@@ -23,6 +23,7 @@
 #include "wal/catalog.h"
 #include "wal/journal.h"
 #include "wal/emit.h"
+#include "wal/graft.h"
 #include "wal/logdir.h"
 #include "wal/missing.h"
 #include "wal/notes.h"
@@ -286,6 +287,8 @@ static int recover_content(struct database *database, struct log_found *found)
     view_set(database);
     if (replica)
         return recover_replica(database, rc, false);
+    if (rc == 0 && database->meta.flags & META_GRAFTING)
+        return graft_recover(database);
     if (rc == 0 && recover_is_clean(database)) {
         touched = recover_was_touched(database);
         if (!touched && !recover_wal_is_left(database)) {
@@ -467,7 +470,7 @@ void recover_mark_clean(void *context, struct database *database)
 
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
-        database->stopped || database->log == NULL ||
+        meta->flags & META_GRAFTING || database->stopped || database->log == NULL ||
         overwrite_is_on(database) ||
         database->hashes_saved_txid != database->view.position.txid)
         return;

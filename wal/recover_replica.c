@@ -132,6 +132,7 @@ int recover_replica(struct database *database, int rc, bool live)
 {
     const char *why = "file, log and hashes do not agree";
 
+    database->meta.flags &= ~META_GRAFTING; /* what is below does the same */
     if (rc == 0 && recover_is_clean(database)) {
         /* A WAL of ours would have kept it from being marked clean. */
         if (!recover_was_touched(database) && !recover_wal_is_left(database)) {

@@ -87,13 +87,14 @@ int redo_log(struct database *database, txid_t txid, redo_fn redo)
 
 static int redo_record(struct database *database, const struct record *record)
 {
+    bool replica = database->catalog->config.role == DATABASE_REPLICA;
     const struct record_header *header = &record->header;
     int rc = 0;
 
     for (uint32_t i = 0; i < header->pages && rc == 0; i++) {
         uint8_t *image = record->images + (size_t)i * header->page_bytes;
 
-        if (record->pgnos[i] == 1)
+        if (record->pgnos[i] == 1 && replica)
             page_header_set_wal(image);
         rc = os_pwrite(&database->main_file, image, header->page_bytes,
                        (uint64_t)(record->pgnos[i] - 1) * header->page_bytes,

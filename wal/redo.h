@@ -16,7 +16,8 @@ typedef int (*redo_fn)(struct database *database, const struct record *record);
 int redo_log(struct database *database, txid_t txid, redo_fn redo);
 
 /* The same, straight into main_file, which is open for writing here and to
- * nobody else; it is a database in WAL mode then, and synced. */
+ * nobody else; on a replica it is in WAL mode then, on a primary in the mode
+ * that the records have. Synced. */
 int redo_into_file(struct database *database, txid_t txid);
 
 #endif

@@ -6,6 +6,7 @@
 #include "wal/requests.h"
 
 #include "base/clock.h"
+#include "wal/graft.h"
 #include "wal/notes.h"
 #include "wal/primary.h"
 #include "wal/readview.h"
@@ -228,6 +229,8 @@ void requests_run(struct database *database, struct database_request *request)
 
     if (database->view.state == DATABASE_DROPPED)
         rc = -ENOENT; /* nothing runs for it later: no -EAGAIN */
+    else if (request->kind == DATABASE_GRAFT)
+        rc = graft_end(database);
     else if (log_of(database) == NULL)
         rc = -EAGAIN; /* new, and its files could not be made yet */
     else

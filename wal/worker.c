@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "wal/checkpoint.h"
+#include "wal/graft.h"
 #include "wal/notes.h"
 #include "wal/primary.h"
 #include "wal/replica.h"
@@ -232,13 +233,26 @@ static void run_parked(struct database *database)
     }
 }
 
+/* Before the new epoch: nothing is open, and nobody in the mount is answered
+ * yet. */
+static void run_asking(struct database *database, struct errands *errands)
+{
+    struct list *link;
+
+    if (errands->forgotten)
+        database->needs_reread = true;
+    while ((link = list_pop(&errands->notes)) != NULL)
+        graft_note(database, LIST_ENTRY(link, struct note, link));
+}
+
 static void run_primary(struct database *database, struct errands *errands)
 {
     struct list *link;
 
     if (errands->forgotten)
         database->needs_reread = true;
-    while ((link = list_pop(&errands->notes)) != NULL) {
+    list_splice(&database->held, &errands->notes);
+    while ((link = list_pop(&database->held)) != NULL) {
         struct note *note = LIST_ENTRY(link, struct note, link);
 
         primary_note(database, note);
@@ -259,15 +273,19 @@ static void run_replica(struct database *database, struct errands *errands)
 /* Takes the reference of notes_wake(): the catalog may let go meanwhile. */
 static void run(struct database *database)
 {
+    bool asking = atomic_load(&database->catalog->asking);
     struct errands errands;
     struct list *link;
 
     errands_take(database, &errands);
-    if (database->catalog->config.role == DATABASE_PRIMARY)
+    if (asking)
+        run_asking(database, &errands);
+    else if (database->catalog->config.role == DATABASE_PRIMARY)
         run_primary(database, &errands);
     else
         run_replica(database, &errands);
-    run_parked(database);
+    if (!asking)
+        run_parked(database);
     while ((link = list_pop(&errands.requests)) != NULL)
         requests_run(database, LIST_ENTRY(link, struct database_request, link));
     /* A timer has no reference. What is dropped has nothing left to do. */

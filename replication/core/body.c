@@ -38,6 +38,7 @@ static const char *const reason_names[] = {
     [BODY_PROTOCOL] = "protocol",
     [BODY_STOPPING] = "stopping",
     [BODY_NOT_LOCAL] = "not-local",
+    [BODY_AGAIN] = "again",
     [BODY_NEW] = "new",
     [BODY_TRIMMED] = "trimmed",
     [BODY_DIVERGED] = "diverged",

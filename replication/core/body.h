@@ -82,6 +82,7 @@ enum body_reason {
     BODY_PROTOCOL = 7,    /* a message that makes no sense here */
     BODY_STOPPING = 8,    /* the node is being stopped */
     BODY_NOT_LOCAL = 9,   /* not a loopback address, and no secret */
+    BODY_AGAIN = 10,      /* it has asked, and serves now: connect again */
     /* a database */
     BODY_NEW = 32,     /* the replica has nothing */
     BODY_TRIMMED = 33, /* the log no longer goes back that far */

@@ -188,6 +188,8 @@ static int hear_refusal(struct client *client, const struct message *message)
     /* Kept for status, and logged by client_rest() when the link is gone. */
     snprintf(client->following.parting, sizeof client->following.parting,
              "%s: %s", body_reason_name(refuse.reason), refuse.text);
+    if (refuse.reason == BODY_AGAIN)
+        client->attempts = 0;
     link_close(&client->link, 0);
     return 0;
 }
@@ -218,10 +220,10 @@ static void client_on_tick(struct link *link)
         following_tick(&client->following);
 }
 
-/* Acks and credit are small; nothing waits for room here. */
+/* Acks and credit are small; what is lent may wait for room. */
 static void client_on_room(struct link *link)
 {
-    (void)link;
+    following_room(&client_of(link)->following);
 }
 
 static void client_on_link_closed(struct link *link, int error)

@@ -24,6 +24,7 @@ void following_init(struct following *following,
                     const struct client_config *config, struct link *link)
 {
     *following = (struct following){.config = config, .link = link};
+    lending_init(&following->lending, config->catalog, link);
 }
 
 void following_close(struct following *following)
@@ -375,6 +376,7 @@ void following_tick(struct following *following)
 
     for (size_t i = 0; i < following->channels.count; i++)
         channel_tick(channel_at(following, i));
+    lending_tick(&following->lending);
     link_pulse(following->link, &pulse);
     pulse_begin(&writer, &pulse, 0);
     if (pack_finish(&writer, &blob) < 0)
@@ -401,15 +403,26 @@ int following_hear(struct following *following, const struct message *message)
         return hear_roster(following, message);
     case MESSAGE_DROP:
         return hear_drop(following, message);
+    case MESSAGE_DATABASE: /* it asks */
+    case MESSAGE_ACK:
+    case MESSAGE_CREDIT:
+    case MESSAGE_RESYNC:
+        return lending_hear(&following->lending, message);
     default:
         return -EPROTO; /* what only a replica says */
     }
+}
+
+void following_room(struct following *following)
+{
+    lending_room(&following->lending);
 }
 
 void following_changed(struct following *following, struct database *database)
 {
     struct channel *channel = following_channel(following, database);
 
+    lending_changed(&following->lending, database);
     if (channel == NULL)
         return;
     channel_changed(channel);
@@ -434,6 +447,7 @@ void following_lost(struct following *following)
     if (!following->up)
         return;
     following->up = false;
+    lending_close(&following->lending);
     for (size_t i = 0; i < following->channels.count; i++)
         channel_lost(channel_at(following, i));
     following->streams_count = 0;

@@ -11,6 +11,7 @@
 
 #include "replication/net/channel.h"
 #include "replication/net/client.h"
+#include "replication/net/lending.h"
 #include "replication/net/lookup.h"
 
 #define FOLLOWING_STREAMS_MAX 65536u
@@ -26,6 +27,7 @@ struct following {
     struct channel **streams;           /* number n at [n - 1]; may be NULL */
     uint32_t streams_count;             /* highest number heard of */
     uint32_t streams_capacity;
+    struct lending lending;    /* while the primary asks */
     struct pulse_node *roster; /* PULSE_NODES_MAX; NULL until the first */
     uint32_t roster_count;
 };
@@ -49,6 +51,7 @@ int following_begin(struct following *following);
 int following_hear(struct following *following, const struct message *message);
 
 void following_tick(struct following *following);
+void following_room(struct following *following);
 void following_changed(struct following *following, struct database *database);
 
 /* Says BYE, then the link closes. */

@@ -13,6 +13,8 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
+#include "replication/net/asking.h"
+#include "replication/net/herald.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -248,6 +250,21 @@ void guest_changed(struct guest *guest, struct database *database)
 
 /* ---- messages -------------------------------------------------------------*/
 
+/* A primary that asks: what follows is heard by asking.c. The epoch that it
+ * begins then is above all that it hears of, so it knows the replica's. */
+static int peer_make(struct guest *guest, struct body_welcome *welcome)
+{
+    const struct guest_host *host = guest->host;
+
+    if (host->asking == NULL)
+        return 0;
+    catalog_hear_epoch(host->catalog, guest->hello.epoch);
+    welcome->epoch = catalog_epoch(host->catalog);
+    guest->peer = asking_peer_new(host->asking, &guest->link,
+                                  guest->hello.node);
+    return guest->peer == NULL ? -ENOMEM : 0;
+}
+
 static int hear_hello(struct guest *guest, const struct message *message)
 {
     const struct guest_host *host = guest->host;
@@ -264,6 +281,9 @@ static int hear_hello(struct guest *guest, const struct message *message)
         guest_refuse(guest, reason, text);
         return 0;
     }
+    rc = peer_make(guest, &welcome);
+    if (rc < 0)
+        return rc;
     welcome.version = guest->hello.version_max < MESSAGE_VERSION_MAX
                           ? guest->hello.version_max
                           : MESSAGE_VERSION_MAX;
@@ -382,6 +402,9 @@ static int guest_hear(struct guest *guest, const struct message *message)
     if (guest->state == GUEST_GREETING)
         return message->type == MESSAGE_HELLO ? hear_hello(guest, message)
                                               : -EPROTO;
+    if (guest->peer != NULL && message->type != MESSAGE_HEARTBEAT &&
+        message->type != MESSAGE_BYE)
+        return asking_peer_hear(guest->peer, message);
     switch ((int)message->type) {
     case MESSAGE_DATABASE:
         return hear_databases(guest, message);
@@ -426,62 +449,6 @@ void guest_lag(const struct guest *guest, uint64_t now_ns, uint64_t *ret_lag_ns,
     }
 }
 
-static void send_heartbeat(struct guest *guest)
-{
-    struct pack_writer writer;
-    struct pulse pulse;
-    struct blob *blob;
-    uint32_t told = 0;
-
-    link_pulse(&guest->link, &pulse);
-    pulse_begin(&writer, &pulse,
-                guest->streams_count < PULSE_STREAMS_MAX ? guest->streams_count
-                                                         : PULSE_STREAMS_MAX);
-    for (uint32_t i = 0; i < guest->streams_count && told < PULSE_STREAMS_MAX;
-         i++) {
-        struct supply *supply = guest->streams[i];
-
-        if (supply == NULL || !supply->opened ||
-            supply->feed.state == FEED_CLOSED ||
-            supply->told_txid == supply->view.position.txid)
-            continue;
-        supply->told_txid = supply->view.position.txid;
-        pulse_add(&writer, supply->stream, supply->told_txid);
-        told++;
-    }
-    if (pack_finish(&writer, &blob) < 0)
-        link_close(&guest->link, -ENOMEM);
-    else
-        link_send(&guest->link, blob);
-}
-
-static void send_roster(struct guest *guest)
-{
-    const struct guest_host *host = guest->host;
-    struct pulse_node *nodes;
-    struct blob *blob;
-    uint32_t count;
-    int rc = os_alloc(&nodes, PULSE_NODES_MAX * sizeof *nodes,
-                      SITE_GUEST_ALLOC);
-
-    if (rc < 0)
-        return; /* the next second has another chance */
-    count = roster_fill(host->roster, clock_now_ns(), nodes);
-    nodes[count] = (struct pulse_node){.primary = true,
-                                       .connected = true,
-                                       .candidate = host->identity->candidate};
-    snprintf(nodes[count].node, sizeof nodes[0].node, "%s",
-             host->identity->node);
-    snprintf(nodes[count].region, sizeof nodes[0].region, "%s",
-             host->identity->region);
-    snprintf(nodes[count].advertise, sizeof nodes[0].advertise, "%s",
-             host->identity->advertise);
-    rc = pulse_roster_encode(nodes, count + 1, &blob);
-    os_free(&nodes);
-    if (rc == 0)
-        link_send(&guest->link, blob);
-}
-
 static void guest_on_tick(struct link *link)
 {
     struct guest *guest = guest_of(link);
@@ -501,8 +468,7 @@ static void guest_on_tick(struct link *link)
     guest_lag(guest, now, &lag, &behind);
     roster_heard(guest->host->roster, guest->hello.node, link->heard_ns, lag,
                  behind);
-    send_heartbeat(guest);
-    send_roster(guest);
+    herald_say(guest);
 }
 
 static void guest_on_room(struct link *link)
@@ -520,6 +486,8 @@ static void guest_on_closed(struct link *link, int error)
     for (uint32_t i = 0; i < guest->streams_count; i++)
         if (guest->streams[i] != NULL)
             supply_close(guest->streams[i]);
+    if (guest->peer != NULL)
+        asking_peer_lost(guest->peer);
     if (guest->registered) {
         roster_connected(host->roster, guest->hello.node, -1, clock_now_ns());
         log_info("replication.replica_gone", "node=%s peer=%s reason=%s",

@@ -22,6 +22,8 @@
 #define GUEST_HELLO_MS 5000u /* a peer that has not said HELLO is closed */
 
 struct guest;
+struct asking;
+struct asking_peer;
 
 /* What a guest needs of the server, and tells it. */
 struct guest_host {
@@ -29,6 +31,7 @@ struct guest_host {
     struct catalog *catalog;
     const struct identity *identity;
     struct roster *roster;
+    struct asking *asking; /* NULL: it serves */
     void *context;
     /* A replica introduces itself: BODY_NONE and it is welcome; else why not,
      * and ret_text (BODY_TEXT_MAX + 1 bytes) what to do about it. */
@@ -48,6 +51,7 @@ struct guest {
     struct body_hello hello; /* valid from HEARING on */
     bool registered;         /* counted in the roster */
     uint64_t since_ns;
+    struct asking_peer *peer; /* it said hello while the primary asked */
     struct supply **streams; /* number n at [n - 1]; NULL: it was dropped */
     uint32_t streams_count, streams_capacity;
     struct lookup by_database; /* the same streams */

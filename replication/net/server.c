@@ -110,7 +110,10 @@ static enum body_reason judge(const struct server *server,
                  us->node);
         return BODY_SAME_NODE;
     }
-    if (hello->epoch > epoch) {
+    /* One that asks begins its epoch after it has heard of theirs. */
+    if (hello->epoch > epoch &&
+        (server->host.asking == NULL ||
+         epoch_number(hello->epoch) >= EPOCH_NUMBER_MAX - 1)) {
         snprintf(text, BODY_TEXT_MAX + 1,
                  "%s has heard of epoch %llu, %s is primary of an older one, "
                  "%llu: if another node took over, stop this one or let it "
@@ -304,6 +307,7 @@ int server_open(struct server **ret_server, const struct server_config *config)
         .catalog = config->catalog,
         .identity = &server->config.identity,
         .roster = config->roster,
+        .asking = config->asking,
         .context = server,
         .on_hello = server_on_hello,
         .on_closed = server_on_guest_closed,
@@ -335,6 +339,19 @@ void server_close(struct server *server, void (*on_closed)(void *context),
     {
         guest_end(LIST_ENTRY(link, struct guest, among), BODY_STOPPING,
                   "this node is being stopped");
+    }
+}
+
+void server_serve(struct server *server)
+{
+    struct list *link, *safe;
+
+    ASSERT_ON_LOOP();
+    server->host.asking = NULL;
+    LIST_EACH(link, safe, &server->guests)
+    {
+        guest_end(LIST_ENTRY(link, struct guest, among), BODY_AGAIN,
+                  "this primary has asked, and serves now");
     }
 }
 

@@ -23,12 +23,15 @@
 
 struct server; /* opaque */
 
+struct asking;
+
 struct server_config {
     uv_loop_t *loop;
     struct catalog *catalog;
     struct roster *roster;
     struct identity identity;
     struct address listen; /* port 0: any, see server_port() */
+    struct asking *asking; /* asks, until server_serve(); NULL: serves */
 };
 
 /*
@@ -40,6 +43,9 @@ int server_open(struct server **ret_server, const struct server_config *config);
 
 /* The port that is listened on. */
 uint16_t server_port(const struct server *server);
+
+/* What it asked is over: everybody is told to connect again, and served. */
+void server_serve(struct server *server);
 
 /* From catalog_config.on_changed: hands the news to every guest. */
 void server_changed(struct server *server, struct database *database);

@@ -49,6 +49,7 @@ class Node:
         self.log = os.path.join(self.home, "log")
         self.process = None
         self.prefix = []  # what the daemon is started with
+        self.fetch_timeout = "2s"
         os.makedirs(self.mount)
         self.configure(extra)
 
@@ -58,10 +59,12 @@ class Node:
                 "mount: %s\ndata: %s\n"
                 "node: { id: %s, advertise: \"127.0.0.1:%d\" }\n"
                 "listen: { replication: \"127.0.0.1:%d\" }\n"
-                "lease: { type: static, primary: \"127.0.0.1:%d\" }\n"
+                "lease: { type: static, primary: \"127.0.0.1:%d\","
+                " fetch_timeout: %s }\n"
                 "fuse: { mode: %s }\n%s"
                 % (self.mount, self.data, self.name, self.port, self.port,
-                   self.primary_port, self.stage.mode, extra))
+                   self.primary_port, self.fetch_timeout, self.stage.mode,
+                   extra))
 
     @property
     def is_primary(self):
@@ -102,8 +105,10 @@ class Node:
 
     def is_answering(self):
         done = tidemark("status", "--json", "--config", self.config)
-        return done.returncode == 0 and \
-            json.loads(done.stdout)["node"]["pid"] == self.pid
+        if done.returncode != 0:
+            return False
+        node = json.loads(done.stdout)["node"]
+        return node["pid"] == self.pid and node["phase"] == "serving"
 
     def stop(self, status=0):
         """An orderly end, which must succeed."""

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * replication/net/asking.c - see asking.h.
+ *
+ *   told (a replica has more) -> fetch -> all received, or cannot go on
+ *     -> DATABASE_GRAFT on the worker -> position moved -> told again?
+ *
+ * Whatever goes wrong ends the fetch with what arrived in order: a connection
+ * that is lost, a replica whose log no longer reaches back (it says SNAPSHOT),
+ * one that says nothing for as long as the timeout, a record that does not
+ * fit. The same replica is not asked for that database again.
+ */
+#include "replication/net/asking.h"
+
+#include "base/assert.h"
+#include "base/clock.h"
+#include "base/logger.h"
+#include "base/thread.h"
+#include "replication/core/ask.h"
+#include "replication/net/channel.h"
+#include "replication/net/lookup.h"
+
+#include <errno.h>
+#include <stdio.h>
+
+#define TICK_MS 1000u
+
+/* A replica has more of one database. */
+struct told {
+    struct list link;          /* in peer->told */
+    struct database *database; /* a reference */
+    struct body_database has;  /* history owned */
+};
+
+struct fetch {
+    struct list link; /* in asking->fetches */
+    struct asking *asking;
+    struct asking_peer *peer; /* NULL: gone, or done with */
+    struct channel *channel;
+    uint32_t stream; /* the replica's; 0: it has not opened it */
+    txid_t until;    /* received up to here it is done */
+    uint64_t moved_ns;
+    bool grafting; /* request is out */
+    struct database_request request;
+};
+
+struct asking_peer {
+    struct list link; /* in asking->peers */
+    struct asking *asking;
+    struct link *connection;
+    char node[BODY_ID_MAX + 1];
+    bool listed; /* it has said LAST */
+    struct list told;
+};
+
+struct asking {
+    struct asking_config config;
+    uv_timer_t timer;
+    uint64_t until_ns;
+    struct list peers, fetches;
+    char (*heard)[BODY_ID_MAX + 1]; /* nodes that said all they have */
+    size_t heard_count;
+    bool over, closing, timer_closed;
+};
+
+static void asking_step(struct asking *asking);
+static void asking_finish(struct asking *asking);
+
+/* ---- who has been heard --------------------------------------------------- */
+
+static bool was_heard(const struct asking *asking, const char *node)
+{
+    for (size_t i = 0; i < asking->heard_count; i++)
+        if (strcmp(asking->heard[i], node) == 0)
+            return true;
+    return false;
+}
+
+static void hear_node(struct asking *asking, const char *node)
+{
+    if (was_heard(asking, node) || asking->heard_count == PULSE_NODES_MAX)
+        return;
+    snprintf(asking->heard[asking->heard_count++], sizeof *asking->heard, "%s",
+             node);
+}
+
+uint64_t asking_waits_for(const struct asking *asking,
+                          char ret_names[ASKING_NAMES_BYTES])
+{
+    const struct roster *roster = asking->config.roster;
+    uint64_t now = clock_now_ns();
+    size_t used = 0;
+
+    ret_names[0] = '\0';
+    for (size_t i = 0; i < roster->count && used < ASKING_NAMES_BYTES; i++)
+        if (!was_heard(asking, roster->entries[i].node))
+            used += (size_t)snprintf(ret_names + used,
+                                     ASKING_NAMES_BYTES - used, "%s%s",
+                                     used == 0 ? "" : ", ",
+                                     roster->entries[i].node);
+    return now >= asking->until_ns ? 0 : (asking->until_ns - now) / NS_PER_S;
+}
+
+static bool all_heard(const struct asking *asking)
+{
+    char names[ASKING_NAMES_BYTES];
+
+    (void)asking_waits_for(asking, names);
+    return names[0] == '\0';
+}
+
+/* ---- what replicas have --------------------------------------------------- */
+
+static void told_free(struct told *told)
+{
+    list_remove(&told->link);
+    database_unref(told->database);
+    history_free(&told->has.history);
+    os_free(&told);
+}
+
+static enum ask_answer judge(struct database *database,
+                             const struct body_database *has)
+{
+    struct history history = {0};
+    struct database_view view;
+    enum ask_answer answer = ASK_NOTHING;
+
+    database_view(database, &view);
+    if (database_history(database, &history) == 0)
+        answer = ask_judge(&view.lineage, &view.position, &history, has);
+    history_free(&history);
+    return answer;
+}
+
+static void tell_unfetched(const struct asking_peer *peer,
+                           const struct body_database *has, const char *why)
+{
+    log_error("replication.not_fetched",
+              "database=%s node=%s txid=%llu reason=%s",
+              logger_quote(has->name), logger_quote(peer->node),
+              (unsigned long long)has->received_txid, logger_quote(why));
+}
+
+static int hear_database(struct asking_peer *peer, const struct message *message)
+{
+    struct catalog *catalog = peer->asking->config.catalog;
+    struct body_database has;
+    struct database *database;
+    struct told *told = NULL;
+    int rc = body_database_decode(message->body, &has);
+
+    if (rc < 0)
+        return rc;
+    database = catalog_find_lineage(catalog, &has.lineage);
+    if (database == NULL || judge(database, &has) != ASK_MORE) {
+        /* Nothing we lack. */
+    } else if (!database_is_explained(database)) {
+        tell_unfetched(peer, &has,
+                       "the replica has more, but the files here hold what the "
+                       "log does not explain; they count");
+    } else if ((rc = os_alloc(&told, sizeof *told, SITE_ASKING_ALLOC)) == 0) {
+        told->database = database_ref(database);
+        told->has = has;
+        has.history = (struct history){0};
+        list_push_back(&peer->told, &told->link);
+    }
+    database_unref(database);
+    history_free(&has.history);
+    return rc;
+}
+
+/* ---- fetching ------------------------------------------------------------- */
+
+static struct fetch *fetch_of(struct asking *asking,
+                              const struct database *database)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &asking->fetches)
+    {
+        struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
+
+        if (fetch->channel->database == database)
+            return fetch;
+    }
+    return NULL;
+}
+
+static void fetch_free(struct fetch *fetch)
+{
+    list_remove(&fetch->link);
+    channel_free(fetch->channel);
+    os_free(&fetch);
+}
+
+static void on_grafted(struct database_request *request)
+{
+    struct fetch *fetch = CONTAINER_OF(request, struct fetch, request);
+    struct asking *asking = fetch->asking;
+
+    ASSERT_ON_LOOP();
+    fetch_free(fetch);
+    asking_step(asking);
+    asking_finish(asking);
+}
+
+/* What arrived becomes the content. */
+static void fetch_end(struct fetch *fetch)
+{
+    if (fetch->grafting)
+        return;
+    if (fetch->channel->link != NULL)
+        channel_lost(fetch->channel);
+    fetch->peer = NULL;
+    fetch->grafting = true;
+    fetch->request = (struct database_request){.kind = DATABASE_GRAFT,
+                                               .on_done = on_grafted};
+    database_submit(fetch->channel->database, &fetch->request);
+}
+
+static int fetch_begin(struct asking_peer *peer, const struct told *told)
+{
+    struct fetch *fetch;
+    struct blob *blob;
+    int rc = os_alloc(&fetch, sizeof *fetch, SITE_ASKING_ALLOC);
+
+    if (rc < 0)
+        return rc;
+    fetch->asking = peer->asking;
+    fetch->peer = peer;
+    fetch->until = told->has.received_txid;
+    fetch->moved_ns = clock_now_ns();
+    fetch->channel = channel_new(told->database);
+    if (fetch->channel == NULL) {
+        os_free(&fetch);
+        return -ENOMEM;
+    }
+    list_push_back(&peer->asking->fetches, &fetch->link);
+    rc = channel_tell(fetch->channel, &blob);
+    if (rc < 0) {
+        fetch_free(fetch);
+        return rc;
+    }
+    log_warn("replication.fetch", "database=%s node=%s ours=%llu theirs=%llu",
+             logger_quote(told->has.name), logger_quote(peer->node),
+             (unsigned long long)fetch->channel->view.position.txid,
+             (unsigned long long)fetch->until);
+    link_send(peer->connection, blob);
+    return 0;
+}
+
+/* The one who has most of database; NULL: nobody has more than we. */
+static struct told *best_of(struct asking *asking, struct database *database,
+                            struct asking_peer **ret_peer)
+{
+    struct list *peers, *next, *link, *safe;
+    struct told *best = NULL;
+
+    LIST_EACH(peers, next, &asking->peers)
+    {
+        struct asking_peer *peer = LIST_ENTRY(peers, struct asking_peer, link);
+
+        LIST_EACH(link, safe, &peer->told)
+        {
+            struct told *told = LIST_ENTRY(link, struct told, link);
+
+            if (told->database != database ||
+                (best != NULL &&
+                 told->has.received_txid <= best->has.received_txid))
+                continue;
+            best = told;
+            *ret_peer = peer;
+        }
+    }
+    return best;
+}
+
+/* Takes up what peer told, where nothing is being fetched. */
+static void fetch_told(struct asking *asking, struct asking_peer *peer)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &peer->told)
+    {
+        struct told *told = LIST_ENTRY(link, struct told, link), *best;
+        struct asking_peer *from = peer;
+
+        if (fetch_of(asking, told->database) != NULL)
+            continue;
+        if (judge(told->database, &told->has) != ASK_MORE) {
+            told_free(told);
+            continue;
+        }
+        best = best_of(asking, told->database, &from);
+        if (best != told)
+            continue; /* its own turn comes, or has */
+        if (fetch_begin(from, best) < 0)
+            tell_unfetched(from, &best->has, "out of memory");
+        told_free(best); /* asked once */
+    }
+}
+
+static void asking_over(struct asking *asking)
+{
+    char names[ASKING_NAMES_BYTES];
+
+    (void)asking_waits_for(asking, names);
+    if (names[0] != '\0')
+        log_warn("replication.not_asked", "nodes=%s text=%s",
+                 logger_quote(names),
+                 logger_quote("not heard from in time; what they alone have is "
+                              "replaced when they come"));
+    asking->over = true;
+    uv_timer_stop(&asking->timer);
+    asking->config.on_over(asking->config.context);
+}
+
+static void asking_step(struct asking *asking)
+{
+    struct list *link, *safe;
+
+    if (asking->over || asking->closing)
+        return;
+    LIST_EACH(link, safe, &asking->peers)
+    {
+        struct asking_peer *peer = LIST_ENTRY(link, struct asking_peer, link);
+
+        if (peer->listed)
+            fetch_told(asking, peer);
+    }
+    if (list_is_empty(&asking->fetches) &&
+        (all_heard(asking) || clock_now_ns() >= asking->until_ns))
+        asking_over(asking);
+}
+
+/* ---- streams -------------------------------------------------------------- */
+
+static struct fetch *fetch_on(const struct asking_peer *peer, uint32_t stream)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &peer->asking->fetches)
+    {
+        struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
+
+        if (fetch->peer == peer && fetch->stream == stream)
+            return fetch;
+    }
+    return NULL;
+}
+
+/* The fetch that waits for this OPEN, the first on its stream or another. */
+static struct fetch *fetch_opened(const struct asking_peer *peer,
+                                  uint32_t stream, const struct body_open *open)
+{
+    struct fetch *fetch = fetch_on(peer, stream);
+    struct list *link, *safe;
+
+    if (fetch != NULL)
+        return fetch;
+    LIST_EACH(link, safe, &peer->asking->fetches)
+    {
+        fetch = LIST_ENTRY(link, struct fetch, link);
+        if (fetch->peer == peer && fetch->stream == 0 &&
+            lineage_is_equal(&fetch->channel->view.lineage, &open->lineage))
+            return fetch;
+    }
+    return NULL;
+}
+
+static void open_fetch(struct asking_peer *peer, struct fetch *fetch,
+                       uint32_t stream, const struct body_open *open)
+{
+    struct body_database has = {.received_txid = fetch->until};
+
+    fetch->stream = stream;
+    if (open->mode == BODY_RESUME) {
+        channel_open(fetch->channel, peer->connection, stream, open);
+    } else if (open->mode != BODY_NOTHING) {
+        snprintf(has.name, sizeof has.name, "%s", open->name);
+        tell_unfetched(peer, &has,
+                       "the log of the replica does not reach back so far");
+        fetch_end(fetch);
+    }
+}
+
+static int hear_open(struct asking_peer *peer, const struct message *message)
+{
+    struct body_open open;
+    struct fetch *fetch;
+    int rc = body_open_decode(message->body, &open);
+
+    if (rc < 0)
+        return rc;
+    fetch = message->stream == 0 ? NULL
+                                 : fetch_opened(peer, message->stream, &open);
+    if (fetch != NULL)
+        open_fetch(peer, fetch, message->stream, &open);
+    history_free(&open.history);
+    return 0;
+}
+
+static int hear_record(struct asking_peer *peer, const struct message *message)
+{
+    struct fetch *fetch = fetch_on(peer, message->stream);
+
+    if (fetch == NULL)
+        return 0; /* it is done, and the replica goes on */
+    if (message->body == NULL || fetch->channel->link == NULL)
+        return -EPROTO;
+    fetch->moved_ns = clock_now_ns();
+    channel_record(fetch->channel, blob_ref(message->body), false);
+    return 0;
+}
+
+int asking_peer_hear(struct asking_peer *peer, const struct message *message)
+{
+    int rc = 0;
+
+    ASSERT_ON_LOOP();
+    if (peer->asking->over || peer->asking->closing)
+        return 0;
+    switch ((int)message->type) {
+    case MESSAGE_DATABASE:
+        if (peer->listed)
+            return -EPROTO;
+        if ((message->flags & MESSAGE_LAST) == 0)
+            return hear_database(peer, message);
+        peer->listed = true;
+        hear_node(peer->asking, peer->node);
+        break;
+    case MESSAGE_OPEN:
+        rc = hear_open(peer, message);
+        break;
+    case MESSAGE_RECORD:
+        return hear_record(peer, message);
+    case MESSAGE_CHUNK:
+    case MESSAGE_COPIED:
+    case MESSAGE_ATTR:
+        return 0; /* of a copy that we did not take */
+    default:
+        return -EPROTO;
+    }
+    if (rc == 0)
+        asking_step(peer->asking);
+    return rc;
+}
+
+void asking_changed(struct asking *asking, struct database *database)
+{
+    struct fetch *fetch = fetch_of(asking, database);
+    const struct database_view *view;
+
+    if (fetch == NULL || fetch->grafting || fetch->channel->link == NULL)
+        return;
+    channel_changed(fetch->channel);
+    view = &fetch->channel->view;
+    if (view->received_txid >= fetch->until || view->state == DATABASE_STOPPED)
+        fetch_end(fetch);
+}
+
+static void asking_on_tick(uv_timer_t *timer)
+{
+    struct asking *asking = CONTAINER_OF(timer, struct asking, timer);
+    uint64_t patience = asking->config.timeout_ms * NS_PER_MS;
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &asking->fetches)
+    {
+        struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
+
+        if (clock_now_ns() - fetch->moved_ns > patience)
+            fetch_end(fetch);
+    }
+    asking_step(asking);
+}
+
+/* ---- life ----------------------------------------------------------------- */
+
+struct asking_peer *asking_peer_new(struct asking *asking, struct link *link,
+                                    const char *node)
+{
+    struct asking_peer *peer;
+
+    ASSERT_ON_LOOP();
+    if (os_alloc(&peer, sizeof *peer, SITE_ASKING_ALLOC) < 0)
+        return NULL;
+    peer->asking = asking;
+    peer->connection = link;
+    list_init(&peer->told);
+    snprintf(peer->node, sizeof peer->node, "%s", node);
+    list_push_back(&asking->peers, &peer->link);
+    return peer;
+}
+
+static void asking_finish(struct asking *asking)
+{
+    if (!asking->closing || !asking->timer_closed ||
+        !list_is_empty(&asking->peers) || !list_is_empty(&asking->fetches))
+        return;
+    os_free(&asking->heard);
+    os_free(&asking);
+}
+
+void asking_peer_lost(struct asking_peer *peer)
+{
+    struct asking *asking = peer->asking;
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &asking->fetches)
+    {
+        struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
+
+        if (fetch->peer == peer)
+            fetch_end(fetch);
+    }
+    LIST_EACH(link, safe, &peer->told)
+    {
+        told_free(LIST_ENTRY(link, struct told, link));
+    }
+    list_remove(&peer->link);
+    os_free(&peer);
+    asking_step(asking);
+    asking_finish(asking);
+}
+
+int asking_open(struct asking **ret_asking, const struct asking_config *config)
+{
+    struct asking *asking;
+    int rc = os_alloc(&asking, sizeof *asking, SITE_ASKING_ALLOC);
+
+    ASSERT_ON_LOOP();
+    if (rc == 0)
+        rc = os_alloc(&asking->heard, PULSE_NODES_MAX * sizeof *asking->heard,
+                      SITE_ASKING_ALLOC);
+    if (rc < 0) {
+        os_free(&asking);
+        return rc;
+    }
+    asking->config = *config;
+    asking->until_ns = clock_now_ns() + config->timeout_ms * NS_PER_MS;
+    list_init(&asking->peers);
+    list_init(&asking->fetches);
+    rc = uv_timer_init(config->loop, &asking->timer);
+    ASSERT(rc == 0);
+    rc = uv_timer_start(&asking->timer, asking_on_tick, TICK_MS, TICK_MS);
+    ASSERT(rc == 0);
+    *ret_asking = asking;
+    return 0;
+}
+
+static void asking_on_timer_closed(uv_handle_t *handle)
+{
+    struct asking *asking = CONTAINER_OF((uv_timer_t *)(void *)handle,
+                                         struct asking, timer);
+
+    asking->timer_closed = true;
+    asking_finish(asking);
+}
+
+void asking_close(struct asking *asking)
+{
+    struct list *link, *safe;
+
+    ASSERT_ON_LOOP();
+    asking->closing = true;
+    uv_close((uv_handle_t *)&asking->timer, asking_on_timer_closed);
+    LIST_EACH(link, safe, &asking->fetches)
+    {
+        struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
+
+        if (!fetch->grafting)
+            fetch_free(fetch);
+    }
+}

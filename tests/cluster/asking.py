@@ -1,0 +1,290 @@
+"""A primary that did not stop in order asks its replicas before it serves: what
+they have more of its own history comes back."""
+import os
+import shutil
+import signal
+import time
+
+import cluster
+import sql
+from runner import expect, expect_eq, test, until
+
+NAMES = ("wal.db", "in/delete.db")
+MODES = {"wal.db": "wal", "in/delete.db": "delete"}
+
+
+def write(node, name, rows, **more):
+    with sql.connect(node.path(name), journal_mode=MODES[name],
+                     **more) as db:
+        db.execute("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)")
+        for _ in range(rows):
+            db.execute("INSERT INTO t(v) VALUES (randomblob(300))")
+
+
+def write_all(nodes, rows):
+    os.makedirs(nodes.primary.path("in"), exist_ok=True)
+    for name in NAMES:
+        write(nodes.primary, name, rows)
+        nodes.settle(name)
+
+
+def rows(node, name):
+    return sql.look(node.path(name), "SELECT count(*) FROM t")
+
+
+def positions(node):
+    return {name: one["position"] for name, one in node.databases().items()}
+
+
+def keep_disk(node):
+    """The data directory as it is now, of a node that runs and is at rest."""
+    shutil.rmtree(node.home + "/old", ignore_errors=True)
+    shutil.copytree(node.data, node.home + "/old", symlinks=True,
+                    ignore=lambda folder, names:
+                    [name for name in names if name == "control.sock"])
+
+
+def old_disk(node):
+    """The node was killed, and has an older disk now."""
+    node.kill()
+    shutil.rmtree(node.data)
+    shutil.move(node.home + "/old", node.data)
+
+
+def knows(primary, *replicas):
+    until(lambda: sorted(one["id"] for one in primary.status()["replicas"]) ==
+          sorted(one.name for one in replicas) and
+          os.path.exists(os.path.join(primary.data, "roster.json")),
+          "the primary does not know its replicas")
+
+
+@test()
+def what_a_replica_has_more_comes_back(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    knows(primary, replica)
+    write_all(nodes, 20)
+    keep_disk(primary)
+    write_all(nodes, 30)
+    with sql.connect(primary.path("wal.db")) as db:
+        db.execute("INSERT INTO t(v) VALUES (randomblob(9000000))")  # in parts
+    nodes.settle("wal.db")
+    before = positions(replica)
+    old_disk(primary)
+    primary.start()
+    for name in NAMES:
+        expect_eq(rows(primary, name), 51 if name == "wal.db" else 50, name)
+        expect_eq(sql.look(primary.path(name), "PRAGMA journal_mode"),
+                  MODES[name], name)
+    expect_eq(positions(primary), before, "positions of the primary")
+    expect(primary.log_text().count("fetched from a replica") == 2,
+           primary.log_text())
+    nodes.compare_all()
+    expect_eq(positions(replica), before, "positions of the replica")
+    write_all(nodes, 5)
+    expect_eq(rows(replica, "wal.db"), 56)
+    nodes.compare_all()
+    expect("mode=snapshot" not in primary.log_text(), "a copy was sent")
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+
+
+@test()
+def with_nothing_more_to_fetch_nobody_waits(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "30s"
+    nodes.primary.configure()
+    nodes.start()
+    knows(nodes.primary, nodes.replicas[0])
+    write_all(nodes, 20)
+    nodes.primary.kill()
+    begin = time.monotonic()
+    nodes.primary.start()
+    expect("event=node.asking nodes=replica1" in nodes.primary.log_text(),
+           "it did not ask")
+    expect(time.monotonic() - begin < 8, "it waited for the time to be up")
+    nodes.compare_all()
+
+
+@test(modes=("classic",))
+def after_an_orderly_stop_nobody_is_asked(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "30s"
+    nodes.primary.configure()
+    nodes.start()
+    knows(nodes.primary, nodes.replicas[0])
+    write_all(nodes, 2)
+    nodes.replicas[0].stop()
+    nodes.primary.stop().start()
+    expect("node.asking" not in nodes.primary.log_text(), "it asked")
+
+
+@test(modes=("classic",))
+def one_that_knows_no_replica_asks_nobody(stage):
+    node = cluster.single(stage)
+    with sql.connect(node.path("a.db"), journal_mode="wal") as db:
+        db.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+    node.kill().start()
+    expect("node.asking" not in node.log_text(), "it asked")
+
+
+@test()
+def it_waits_for_a_bounded_time_and_says_so(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "4s"
+    nodes.primary.configure()
+    nodes.start()
+    primary, replica = nodes.primary, nodes.replicas[0]
+    knows(primary, replica)
+    write_all(nodes, 20)
+    replica.stop()
+    primary.kill().launch()
+
+    def asks():
+        status = primary.command("status", "--json")
+        return status.returncode == 0 and '"asking"' in status.stdout
+    until(asks, "status does not say that it asks", 10)
+    node = primary.status()["node"]
+    expect_eq((node["phase"], node["health"]), ("asking", "degraded"))
+    expect("s left to hear from replica1" in node["problems"][0],
+           str(node["problems"]))
+    token = primary.command("token", "wal.db")
+    expect(token.returncode == 1 and "asks its replicas" in token.stderr,
+           token.stderr)
+    write(primary, "wal.db", 1)  # waits until it serves
+    primary.wait_ready()
+    expect("event=replication.not_asked nodes=replica1" in primary.log_text(),
+           primary.log_text())
+    expect_eq(rows(primary, "wal.db"), 21)
+    replica.start()
+    nodes.compare_all()
+
+
+@test(modes=("classic",))
+def a_stop_while_it_asks_is_in_order_and_the_next_start_asks_again(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "60s"
+    nodes.primary.configure()
+    nodes.start()
+    primary, replica = nodes.primary, nodes.replicas[0]
+    knows(primary, replica)
+    write_all(nodes, 20)
+    keep_disk(primary)
+    write_all(nodes, 20)
+    replica.stop()
+    old_disk(primary)
+    primary.launch()
+    until(lambda: "node.asking" in primary.log_text(), "it does not ask")
+    until(lambda: primary.command("status").returncode == 0, "no status")
+    primary.stop()
+    primary.launch()
+    until(lambda: primary.log_text().count("node.asking") == 2,
+          "it does not ask again")
+    replica.start()
+    primary.wait_ready()
+    expect_eq([rows(primary, name) for name in NAMES], [40, 40])
+    nodes.compare_all()
+
+
+@test()
+def the_one_who_has_most_is_asked(stage):
+    nodes = cluster.Cluster(stage, 2).start()
+    primary, (less, most) = nodes.primary, nodes.replicas
+    knows(primary, less, most)
+    write_all(nodes, 10)
+    keep_disk(primary)
+    write_all(nodes, 10)
+    less.stop()
+    nodes.replicas = [most]
+    write_all(nodes, 10)
+    before = positions(most)
+    nodes.replicas = [less, most]
+    old_disk(primary)
+    less.launch()
+    primary.start()
+    less.wait_ready()
+    expect_eq(positions(primary), before, "positions of the primary")
+    expect_eq([rows(primary, name) for name in NAMES], [30, 30])
+    nodes.compare_all()
+    for one in nodes.replicas:
+        expect_eq(one.status()["lost"]["count"], 0, "put aside")
+
+
+@test(seconds=180)
+def killed_anywhere_while_it_fetches_it_fetches_again(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    knows(primary, replica)
+    write_all(nodes, 10)
+    killed = 0
+    for site in ("graft.file", "log.append", "log.sync", "meta.save",
+                 "recover.write", "recover.sync"):
+        for call in (1, 2, 3):
+            keep_disk(primary)
+            write_all(nodes, 3)
+            before = positions(replica)
+            old_disk(primary)
+            os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
+            primary.launch()
+            del os.environ["TIDEMARK_FAULT"]
+
+            def ended_or_ready():
+                return primary.process.poll() is not None or \
+                    primary.is_answering()
+            until(ended_or_ready, "neither ended nor ready")
+            if primary.process.poll() is not None:
+                expect_eq(primary.process.wait(), -signal.SIGKILL, site)
+                primary.process = None
+                killed += 1
+                primary.start()
+            after = positions(primary)
+            expect_eq({name: one["txid"] for name, one in after.items()},
+                      {name: one["txid"] for name, one in before.items()},
+                      "TXIDs after a kill at %s %d" % (site, call))
+            nodes.compare_all()
+    stage.say("killed %d times" % killed)
+    expect(killed >= 8, "killed %d times" % killed)
+
+
+@test()
+def what_cannot_be_put_in_place_is_told_and_it_goes_on(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    knows(primary, replica)
+    write_all(nodes, 10)
+    keep_disk(primary)
+    write_all(nodes, 10)
+    old_disk(primary)
+    os.environ["TIDEMARK_FAULT"] = "log.append=1+:EIO"
+    primary.launch()
+    del os.environ["TIDEMARK_FAULT"]
+    until(lambda: "event=node.ready" in
+          primary.log_text().rpartition("node.asking")[2], primary.log_text)
+    expect(primary.log_text().count("log.append: ") > 0, primary.log_text())
+    primary.kill().start()
+    expect_eq([rows(primary, name) for name in NAMES], [20, 20])
+    nodes.compare_all()
+
+
+@test()
+def a_replica_that_becomes_the_primary_asks_the_old_one(stage):
+    nodes = cluster.pair(stage)
+    old, new = nodes.primary, nodes.replicas[0]
+    write_all(nodes, 10)
+    new.stop()
+    until(lambda: os.path.exists(os.path.join(new.data, "roster.json")),
+          "no roster")
+    nodes.replicas = []
+    write_all(nodes, 10)
+    old.stop()
+    old.primary_port = new.primary_port = new.port
+    for node in (old, new):
+        node.fetch_timeout = "20s"
+        node.configure()
+    old.launch()
+    new.start()
+    old.wait_ready()
+    expect_eq([rows(new, name) for name in NAMES], [20, 20])
+    nodes.primary, nodes.replicas = new, [old]
+    nodes.compare_all()
+    write(new, "wal.db", 3)
+    nodes.compare_all()
