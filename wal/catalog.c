@@ -505,9 +505,10 @@ static int workers_start(struct catalog *catalog)
 static void explained_note(void *context, struct database *database)
 {
     (void)context;
-    database->view.unexplained = database->needs_reread ||
-                                 database->log == NULL ||
-                                 database->view.state != DATABASE_CLOSED;
+    database->view.unexplained = database->log == NULL ||
+                                 database->view.state != DATABASE_CLOSED ||
+                                 (database->view.position.txid > 0 &&
+                                  database->hashes.count == 0);
 }
 
 int catalog_ask(struct catalog *catalog)

@@ -95,8 +95,8 @@ int catalog_ask(struct catalog *catalog);
  * Loop. */
 void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch);
 
-/* May records be offered to it while the catalog asks? Not when its files hold
- * what its log does not explain. While it asks. Any thread. */
+/* May records be offered to it while the catalog asks? Not when nothing tells
+ * what its files should hold. While it asks. Any thread. */
 bool database_is_explained(struct database *database);
 
 /* Starts the workers, after the mount is up, or lets those that ask begin, in
@@ -196,7 +196,7 @@ struct database_view {
     bool prepared_durable;    /* it is synced, with all before it */
     uint64_t consumed_bytes;  /* replica: of all ever offered (records and
                                  chunks), taken from the queue; never falls */
-    bool unexplained;         /* its files hold what its log does not tell; as
+    bool unexplained;         /* no log or hashes tell what its files hold; as
                                  the start found it */
     bool copying;             /* replica: a copy is built, not in place yet */
     uint32_t copied_pages;    /* of it: how many are here, ... */

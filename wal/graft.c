@@ -15,6 +15,7 @@
 #include "wal/notes.h"
 #include "wal/recover.h"
 #include "wal/redo.h"
+#include "wal/retention.h"
 #include "wal/rollback.h"
 
 #include <errno.h>
@@ -23,6 +24,7 @@
 
 /* ---- the first record ----------------------------------------------------- */
 
+/* Copies the WAL back, or rolls a journal back, and makes it durable. */
 static int files_settle(struct database *database)
 {
     char path[DATABASE_NAME_MAX + 48];
@@ -39,22 +41,66 @@ static int files_settle(struct database *database)
     return rc < 0 ? rc : recover_sync_file(database);
 }
 
+static int pages_compare(struct database *database, uint8_t *page)
+{
+    uint32_t page_bytes = database->view.page_bytes;
+    struct hashes *hashes = &database->hashes;
+
+    for (pgno_t pgno = 1; pgno <= hashes->count; pgno++) {
+        uint64_t hash = hashes_get(hashes, pgno);
+        int rc;
+
+        if (hash == 0) /* never written, or the lock-byte page */
+            continue;
+        rc = os_pread_full(&database->main_file, page, page_bytes,
+                           (uint64_t)(pgno - 1) * page_bytes, SITE_GRAFT_FILE);
+        if (rc < 0)
+            return rc;
+        if (hash != page_hash(pgno, page, page_bytes))
+            return site_fail(SITE_GRAFT_FILE,
+                             "its file holds what no log explains, which "
+                             "counts",
+                             EBADMSG);
+    }
+    return 0;
+}
+
+/* A re-read was due. Perhaps it would find nothing. */
+static int files_compare(struct database *database)
+{
+    uint8_t *page = NULL;
+    int rc = os_alloc(&page, database->view.page_bytes, SITE_GRAFT_FILE);
+
+    if (rc == 0)
+        rc = os_open(&database->main_file, database->catalog->config.data_fd,
+                     database->backing, O_RDONLY, 0, SITE_GRAFT_FILE);
+    if (rc == 0)
+        rc = pages_compare(database, page);
+    os_close(&database->main_file);
+    os_free(&page);
+    if (rc == 0)
+        database->needs_reread = false;
+    return rc;
+}
+
 static int graft_begin(struct database *database)
 {
     int rc;
 
     if (database->meta.flags & META_GRAFTING)
         return 0;
-    rc = files_settle(database);
-    if (rc < 0)
-        return rc;
-    database->attach_at_valid = false; /* there is no WAL any more */
     database->meta.base_txid = database->view.position.txid;
     database->meta.flags |= META_GRAFTING;
     database->meta.flags &= ~META_CLEAN;
     rc = notes_save_meta(database);
-    if (rc < 0)
+    if (rc < 0) {
         database->meta.flags &= ~META_GRAFTING;
+        return rc;
+    }
+    rc = files_settle(database);
+    database->attach_at_valid = false; /* there is no WAL any more */
+    if (rc == 0 && database->needs_reread && database->view.page_bytes != 0)
+        rc = files_compare(database);
     return rc;
 }
 
@@ -81,17 +127,18 @@ static int record_fits(struct database *database,
     return 0;
 }
 
+/* The history names an epoch before the log has a record of it. */
 static int epoch_take(struct database *database,
                       const struct record_header *header)
 {
-    int rc = 0;
+    int rc;
 
+    if (header->epoch <= history_last(&database->history))
+        return 0;
     pthread_mutex_lock(&database->lock);
-    if (header->epoch > history_last(&database->history))
-        rc = history_begin(&database->history, header->epoch,
-                           header->first_txid);
+    rc = history_begin(&database->history, header->epoch, header->first_txid);
     pthread_mutex_unlock(&database->lock);
-    return rc;
+    return rc < 0 ? rc : notes_save_meta(database);
 }
 
 /* True when it completes transactions. */
@@ -144,6 +191,26 @@ void graft_note(struct database *database, struct note *note)
 
 /* ---- the end -------------------------------------------------------------- */
 
+/* File and log are one again, and the log's end is what counts. */
+static int grafting_over(struct database *database)
+{
+    int rc;
+
+    database->meta.flags &= ~META_GRAFTING;
+    rc = notes_save_meta(database);
+    if (rc < 0)
+        database->meta.flags |= META_GRAFTING;
+    return rc;
+}
+
+/* With no WAL nothing but a clean mark tells that the file is the log's. */
+static void file_explained(struct database *database)
+{
+    rollback_explained(database);
+    retention_step(database, true);
+    recover_mark_clean(NULL, database);
+}
+
 static int file_redo(struct database *database)
 {
     int rc = os_open(&database->main_file, database->catalog->config.data_fd,
@@ -155,20 +222,21 @@ static int file_redo(struct database *database)
     if (rc < 0)
         return rc;
     database->meta.base_txid = database->applied.txid;
-    database->meta.flags &= ~META_GRAFTING;
-    rc = notes_save_meta(database);
-    if (rc < 0)
-        database->meta.flags |= META_GRAFTING;
-    return rc;
+    return grafting_over(database);
 }
 
 int graft_recover(struct database *database)
 {
-    int rc = file_redo(database);
+    int rc = 0;
 
+    /* Else that is done, and SQLite could not read what a redo began. */
+    if (recover_wal_is_left(database) || recover_journal_is_hot(database))
+        rc = files_settle(database);
+    if (rc == 0)
+        rc = file_redo(database);
     if (rc < 0)
         return rc;
-    rollback_explained(database);
+    file_explained(database);
     notes_event(database, DATABASE_EVENT_RECOVERED,
                 "what was fetched from a replica was redone from the log");
     return 0;
@@ -204,10 +272,9 @@ static int graft_undo(struct database *database)
     history_cut(&database->history, txid);
     database->view.received_txid = txid;
     pthread_mutex_unlock(&database->lock);
-    database->meta.flags &= ~META_GRAFTING;
-    rc = notes_save_meta(database);
-    if (rc < 0)
-        database->meta.flags |= META_GRAFTING;
+    rc = grafting_over(database);
+    if (rc == 0)
+        file_explained(database);
     return rc;
 }
 
@@ -255,7 +322,7 @@ int graft_end(struct database *database)
     }
     notes_works(database);
     notes_publish(database, &database->applied_header);
-    rollback_explained(database);
+    file_explained(database);
     if (database->view.position.txid > before)
         graft_tell(database, before);
     return 0;

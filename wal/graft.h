@@ -3,14 +3,15 @@
  * wal/graft.h - a primary that starts takes records from a replica that has
  * more of its own history, before the new epoch begins.
  *
- *   offered:  checked -> (first one: WAL copied back, meta says GRAFTING) -> log
+ *   offered:  checked -> (first one: meta says GRAFTING, WAL copied back) -> log
  *   the end:  log durable -> hashes redone -> file redone -> meta -> position
  *
- * META_GRAFTING says that the file holds all up to the base TXID and is to be
- * redone from there to the log's end, whatever a redo that was cut short has
- * left in it. It is durable before the log gets its first record, so that no
- * start ever takes a file that is older than its log, or half of it, for what
- * the primary committed. Nobody has the files open: the mount does not answer.
+ * META_GRAFTING says that the file, its WAL copied back, holds all up to the
+ * base TXID and is to be redone from there to the log's end, whatever a redo
+ * that was cut short has left in it. It is durable before anything else is
+ * done, so that no start ever takes a file that is older than its log, or half
+ * of it, for what the primary committed. Nobody has the files open: the mount
+ * does not answer.
  */
 #ifndef TIDEMARK_WAL_GRAFT_H
 #define TIDEMARK_WAL_GRAFT_H

@@ -177,7 +177,7 @@ static void view_set(struct database *database)
 
 /* ---- a prepared commit that was not decided ------------------------------ */
 
-static bool journal_is_there(struct database *database)
+bool recover_journal_is_hot(struct database *database)
 {
     char path[DATABASE_NAME_MAX + 32];
     struct os_file file = {0};
@@ -226,7 +226,7 @@ static int prepared_settle(struct database *database, struct log_found *found,
     if (found->prepared.parts == 0 || (rc < 0 && rc != -EBADMSG))
         return rc;
     /* Journal still hot: SQLite will roll it back. Else it committed. */
-    commit = rc == 0 && !all_read && !journal_is_there(database);
+    commit = rc == 0 && !all_read && !recover_journal_is_hot(database);
     settled = prepared_resolve(database, found, commit);
     if (settled < 0)
         return settled;

@@ -43,6 +43,9 @@ bool recover_was_touched(struct database *database);
  * not, with synchronous=OFF. */
 int recover_sync_file(struct database *database);
 
+/* A journal lies beside it that SQLite would roll back. */
+bool recover_journal_is_hot(struct database *database);
+
 /* A WAL lies beside it, and is not empty. */
 bool recover_wal_is_left(struct database *database);
 

@@ -6,7 +6,7 @@
  *     -> DATABASE_GRAFT on the worker -> position moved -> told again?
  *
  * Whatever goes wrong ends the fetch with what arrived in order: a connection
- * that is lost, a replica whose log no longer reaches back (it says SNAPSHOT),
+ * that is lost, a replica whose log no longer reaches back (it says NOTHING),
  * one that says nothing for as long as the timeout, a record that does not
  * fit. The same replica is not asked for that database again.
  */
@@ -157,8 +157,8 @@ static int hear_database(struct asking_peer *peer, const struct message *message
         /* Nothing we lack. */
     } else if (!database_is_explained(database)) {
         tell_unfetched(peer, &has,
-                       "the replica has more, but the files here hold what the "
-                       "log does not explain; they count");
+                       "the replica has more, but here its log or its page "
+                       "hashes are damaged, or programs have it open");
     } else if ((rc = os_alloc(&told, sizeof *told, SITE_ASKING_ALLOC)) == 0) {
         told->database = database_ref(database);
         told->has = has;
@@ -377,12 +377,13 @@ static void open_fetch(struct asking_peer *peer, struct fetch *fetch,
     fetch->stream = stream;
     if (open->mode == BODY_RESUME) {
         channel_open(fetch->channel, peer->connection, stream, open);
-    } else if (open->mode != BODY_NOTHING) {
-        snprintf(has.name, sizeof has.name, "%s", open->name);
-        tell_unfetched(peer, &has,
-                       "the log of the replica does not reach back so far");
-        fetch_end(fetch);
+        return;
     }
+    snprintf(has.name, sizeof has.name, "%s", open->name);
+    tell_unfetched(peer, &has,
+                   "the replica's log does not reach back so far, or cannot be "
+                   "read");
+    fetch_end(fetch);
 }
 
 static int hear_open(struct asking_peer *peer, const struct message *message)

@@ -62,6 +62,7 @@ static int lend(struct lending *lending, struct database *database,
                         &lending->room);
     if (supply == NULL)
         return -ENOMEM;
+    supply->lends = true;
     lending->streams[lending->count++] = supply;
     log_info("replication.asked", "database=%s peer=%s txid=%llu",
              logger_quote(primary->name), lending->link->peer,

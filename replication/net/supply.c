@@ -284,7 +284,7 @@ static struct feed_source source_of(const struct supply *supply,
         .position = view->position,
         .prepared_txid = view->prepared.txid,
         .first_log_txid = view->first_log_txid,
-        .page_bytes = view->page_bytes,
+        .page_bytes = supply->lends ? 0 : view->page_bytes,
         .history = history,
     };
 }

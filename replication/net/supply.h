@@ -31,6 +31,7 @@ struct supply_room {
 
 struct supply {
     struct database *database; /* one reference */
+    bool lends;                /* of a replica: records, and never pages */
     struct link *link;         /* NULL: closed, waiting for the answer */
     struct supply_room *room;  /* the owner's */
     struct list thirsty_link, unread_link;
