@@ -48,12 +48,31 @@ static int first_txid(struct log *log, const uint8_t salt[FRAME_SALT_BYTES],
     return 0;
 }
 
+int generation_place(struct database *database,
+                     const uint8_t salt[FRAME_SALT_BYTES], uint32_t frame,
+                     struct record_header *ret_header)
+{
+    struct record_header header;
+    struct log_cursor cursor;
+    int rc = log_seek(database->log, log_first_txid(database->log), &cursor);
+
+    *ret_header = (struct record_header){0};
+    while (rc == 0) {
+        rc = log_skip(database->log, &cursor, &header);
+        if (rc == 0 && header.part == header.parts &&
+            header.wal_frame <= frame &&
+            memcmp(header.wal_salt, salt, FRAME_SALT_BYTES) == 0)
+            *ret_header = header;
+    }
+    return rc == -ENOENT ? 0 : rc;
+}
+
 static int wal_put_aside(struct database *database, bool live)
 {
     struct lost_what what = lost_of(
         database, "wal",
-        "SQLite left commits in this WAL that its own recovery does not see; "
-        "they were redone from the log");
+        "SQLite's own recovery would not see in this WAL all commits that "
+        "were made; they were redone from the log");
     int dirfd = database->catalog->config.data_fd, rc;
     char path[RECOVER_PATH_BYTES], aside[LOST_PATH_BYTES];
 

@@ -17,4 +17,10 @@
 int generation_redo(struct database *database,
                     const uint8_t salt[FRAME_SALT_BYTES], bool live);
 
+/* The log's newest record of the generation with this salt that ends at frame
+ * or before; zeroed: it has none. */
+int generation_place(struct database *database,
+                     const uint8_t salt[FRAME_SALT_BYTES], uint32_t frame,
+                     struct record_header *ret_header);
+
 #endif

@@ -284,6 +284,53 @@ static int log_knows_better(struct wal_walk *walk,
     return rc == -ENOENT ? 0 : rc;
 }
 
+/*
+ * The WAL ends before the log does, and is what the log says as far as it
+ * goes: a power cut took frames that nobody had synced, and not the records of
+ * them. What the log has was committed, and replicas may have it.
+ */
+static int log_goes_on(struct wal_walk *walk, bool *ret_redone)
+{
+    struct database *database = walk->database;
+    struct record_header place;
+    int rc = generation_place(database, walk->header.salt, walk->last_commit,
+                              &place);
+
+    *ret_redone = false;
+    walk->after = place.wal_frame;
+    walk->commits = 0;
+    if (rc == 0)
+        rc = walk_chain(walk, walk->header.chain, 1, &place);
+    if (rc < 0 || !walk->after_seen)
+        return rc;
+    rc = generation_redo(database, walk->header.salt, false);
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc; /* its beginning was trimmed */
+    *ret_redone = true;
+    rollback_explained(database);
+    notes_event(database, DATABASE_EVENT_RECOVERED,
+                "the WAL ends before the log does; redone from the log, the "
+                "WAL is kept in lost/");
+    return 0;
+}
+
+/* Log and WAL part. */
+static int log_and_wal_part(struct wal_walk *walk,
+                            const struct record_header *last)
+{
+    struct database *database = walk->database;
+    bool redone = false;
+    int rc = 0;
+
+    if (walk->unsummed && !database->needs_reread)
+        return log_knows_better(walk, last, false);
+    if (walk->last_commit < walk->after && !database->needs_reread)
+        rc = log_goes_on(walk, &redone);
+    if (rc == 0 && !redone)
+        database->needs_reread = true;
+    return rc;
+}
+
 int recover_wal(struct database *database)
 {
     struct record_header *last = &database->applied_header;
@@ -296,11 +343,8 @@ int recover_wal(struct database *database)
         database->needs_reread = true;
     } else if (rc == 0) {
         rc = walk_chain(&walk, walk.header.chain, 1, last);
-        if (rc == 0 && !walk.after_seen && walk.unsummed &&
-            !database->needs_reread)
-            rc = log_knows_better(&walk, last, false);
-        else if (rc == 0 && !walk.after_seen)
-            database->needs_reread = true;
+        if (rc == 0 && !walk.after_seen)
+            rc = log_and_wal_part(&walk, last);
         else if (rc == 0 && !database->needs_reread)
             rc = tail_capture(&walk);
     }
