@@ -223,6 +223,12 @@ const char *database_name(const struct database *database);
 /* A copy; the caller frees it. Any thread. */
 int database_history(struct database *database, struct history *ret_history);
 
+/* The same as a primary tells it to others: with the epoch of the commits to
+ * come, also when there is none yet, so that nobody takes it for an older
+ * primary, or waits for a token of an epoch that is over. */
+int database_history_to_tell(struct database *database,
+                             struct history *ret_history);
+
 /* ---- FUSE side: what applications do ------------------------------------ */
 
 /*

@@ -67,6 +67,29 @@ int database_history(struct database *database, struct history *ret_history)
     return rc;
 }
 
+int database_history_to_tell(struct database *database,
+                             struct history *ret_history)
+{
+    struct catalog *catalog = database->catalog;
+    epoch_t epoch = catalog_epoch(catalog);
+    struct history history = {0};
+    txid_t next;
+    int rc;
+
+    pthread_mutex_lock(&database->lock);
+    rc = history_copy(&history, &database->history);
+    next = database->view.position.txid + 1;
+    pthread_mutex_unlock(&database->lock);
+    if (rc == 0 && catalog->config.role == DATABASE_PRIMARY &&
+        epoch > history_last(&history))
+        rc = history_begin(&history, epoch, next);
+    if (rc < 0)
+        history_free(&history);
+    else
+        *ret_history = history;
+    return rc;
+}
+
 /* ---- replica: offers ----------------------------------------------------- */
 
 /* Another lineage has the name: let the old one go, keep its file. */

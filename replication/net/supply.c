@@ -103,7 +103,7 @@ static void send_open(struct supply *supply, const struct feed_action *action)
 
     snprintf(open.name, sizeof open.name, "%s",
              database_name(supply->database));
-    rc = database_history(supply->database, &open.history);
+    rc = database_history_to_tell(supply->database, &open.history);
     if (rc == 0)
         rc = body_open_encode(supply->stream, &open, &blob);
     history_free(&open.history);

@@ -172,6 +172,24 @@ int database_history(struct database *database, struct history *ret_history)
     return history_copy(ret_history, &database->history);
 }
 
+int database_history_to_tell(struct database *database,
+                             struct history *ret_history)
+{
+    return database_history(database, ret_history);
+}
+
+/* What a primary that asks needs; none does in these tests. */
+bool database_is_explained(struct database *database)
+{
+    return database->view.page_bytes != 0;
+}
+
+void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)
+{
+    if (epoch > catalog->epoch)
+        catalog->epoch = epoch;
+}
+
 void database_submit(struct database *database,
                      struct database_request *request)
 {
