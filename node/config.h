@@ -70,7 +70,7 @@ struct config {
     } listen;
     struct {
         enum config_lease type;
-        struct address primary; /* == node.advertise when not given */
+        struct address primary;    /* == node.advertise when not given */
         uint64_t fetch_timeout_ms; /* 0: replicas are not asked */
     } lease;
     struct {

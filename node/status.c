@@ -124,8 +124,8 @@ static json_t *node_json(const struct status_node *node)
         text_json(node->mount), "data", text_json(node->data), "mode",
         text_json(node->mode), "mode_reason", text_json(node->mode_reason),
         "log_method", text_json(node->log_method), "uptime_ms",
-        number_json(node->uptime_ms), "phase", node->asking ? "asking" : "serving",
-        "health", "ok", "problems");
+        number_json(node->uptime_ms), "phase",
+        node->asking ? "asking" : "serving", "health", "ok", "problems");
 }
 
 /* Makes the health of the node at least as bad. */

@@ -11,6 +11,7 @@
 #include "wal/catalog.h"
 
 #include "wal/emit.h"
+#include "wal/epoch.h"
 #include "wal/notes.h"
 #include "wal/capture.h"
 #include "wal/apply.h"
@@ -30,7 +31,6 @@
 #include <xxhash.h>
 
 #define WORKERS_MAX 4u
-#define EPOCH_FILE_BYTES 24u
 
 int catalog_draw_lineage(struct lineage *ret_lineage)
 {
@@ -355,67 +355,6 @@ bool catalog_is_dropped(struct catalog *catalog, const struct lineage *lineage)
     return found;
 }
 
-/* ---- epoch --------------------------------------------------------------- */
-
-epoch_t catalog_epoch(struct catalog *catalog)
-{
-    epoch_t epoch;
-
-    pthread_mutex_lock(&catalog->lock);
-    epoch = catalog->epoch;
-    pthread_mutex_unlock(&catalog->lock);
-    return epoch;
-}
-
-int catalog_save_epoch(struct catalog *catalog, epoch_t epoch)
-{
-    uint8_t bytes[EPOCH_FILE_BYTES] = "TMKEPOC1";
-
-    put_le64(bytes + 8, epoch);
-    put_le64(bytes + 16, XXH3_64bits(bytes, 16));
-    return os_replace(catalog->config.data_fd, "epoch", bytes, sizeof bytes,
-                      SITE_CATALOG_STATE);
-}
-
-static int epoch_load(struct catalog *catalog)
-{
-    uint8_t bytes[EPOCH_FILE_BYTES];
-    struct os_file file = {0};
-    int rc = os_open(&file, catalog->config.data_fd, "epoch", O_RDONLY, 0,
-                     SITE_CATALOG_STATE);
-
-    if (rc == -ENOENT)
-        return 0;
-    if (rc == 0)
-        rc = os_pread_full(&file, bytes, sizeof bytes, 0, SITE_CATALOG_STATE);
-    os_close(&file);
-    if (rc == 0 && (memcmp(bytes, "TMKEPOC1", 8) != 0 ||
-                    get_le64(bytes + 16) != XXH3_64bits(bytes, 16)))
-        rc = site_fail(SITE_CATALOG_STATE, "epoch", EBADMSG);
-    if (rc == 0)
-        catalog->epoch = get_le64(bytes + 8);
-    return rc;
-}
-
-/* A static primary raises the epoch at every start, after the old WALs were
- * captured under the old one; on disk before it is used. */
-static int epoch_raise_now(struct catalog *catalog)
-{
-    uint32_t random;
-    epoch_t epoch;
-    int rc;
-
-    if (catalog->config.role != DATABASE_PRIMARY)
-        return 0;
-    if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
-        return site_fail(SITE_CATALOG_STATE, "getrandom", EIO);
-    epoch = epoch_raise(catalog->epoch, random);
-    rc = catalog_save_epoch(catalog, epoch);
-    if (rc == 0)
-        catalog->epoch = epoch;
-    return rc;
-}
-
 /* ---- life ---------------------------------------------------------------- */
 
 static int workers_open(struct catalog *catalog)
@@ -477,7 +416,7 @@ int catalog_open(struct catalog **ret_catalog,
     if (rc == 0)
         rc = discover_all(catalog);
     if (rc == 0 && !config->asks)
-        rc = epoch_raise_now(catalog);
+        rc = epoch_renew(catalog);
     if (rc < 0) {
         catalog_close(catalog);
         return rc;
@@ -519,22 +458,13 @@ int catalog_ask(struct catalog *catalog)
     return workers_start(catalog);
 }
 
-void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)
-{
-    ASSERT(atomic_load(&catalog->asking));
-    pthread_mutex_lock(&catalog->lock);
-    if (epoch > catalog->epoch)
-        catalog->epoch = epoch;
-    pthread_mutex_unlock(&catalog->lock);
-}
-
 int catalog_start(struct catalog *catalog, bool passthrough)
 {
     int rc = 0;
 
     catalog->passthrough = passthrough;
     if (catalog->config.asks)
-        rc = epoch_raise_now(catalog);
+        rc = epoch_renew(catalog);
     if (rc == 0 && !catalog->started)
         rc = workers_start(catalog);
     if (rc < 0)

@@ -31,7 +31,4 @@ void catalog_bury(struct catalog *catalog, const struct lineage *lineage);
 /* A new lineage. */
 int catalog_draw_lineage(struct lineage *ret_lineage);
 
-/* Persists the highest epoch seen. */
-int catalog_save_epoch(struct catalog *catalog, epoch_t epoch);
-
 #endif

@@ -22,7 +22,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-/* ---- the first record ----------------------------------------------------- */
+/* ---- the first record -----------------------------------------------------*/
 
 /* Copies the WAL back, or rolls a journal back, and makes it durable. */
 static int files_settle(struct database *database)
@@ -104,10 +104,10 @@ static int graft_begin(struct database *database)
     return rc;
 }
 
-/* ---- records -------------------------------------------------------------- */
+/* ---- records --------------------------------------------------------------*/
 
 static int record_fits(struct database *database,
-                        const struct record_header *header)
+                       const struct record_header *header)
 {
     const struct position *position = &database->view.position;
     txid_t received = database->view.received_txid;
@@ -189,7 +189,7 @@ void graft_note(struct database *database, struct note *note)
     notes_changed(database);
 }
 
-/* ---- the end -------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------*/
 
 /* File and log are one again, and the log's end is what counts. */
 static int grafting_over(struct database *database)

@@ -3,7 +3,7 @@
  * wal/graft.h - a primary that starts takes records from a replica that has
  * more of its own history, before the new epoch begins.
  *
- *   offered:  checked -> (first one: meta says GRAFTING, WAL copied back) -> log
+ *   offered:  checked -> (the first: meta is marked, WAL copied back) -> log
  *   the end:  log durable -> hashes redone -> file redone -> meta -> position
  *
  * META_GRAFTING says that the file, its WAL copied back, holds all up to the

@@ -470,8 +470,8 @@ void recover_mark_clean(void *context, struct database *database)
 
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
-        meta->flags & META_GRAFTING || database->stopped || database->log == NULL ||
-        overwrite_is_on(database) ||
+        meta->flags & META_GRAFTING || database->stopped ||
+        database->log == NULL || overwrite_is_on(database) ||
         database->hashes_saved_txid != database->view.position.txid)
         return;
     if (meta_take_fingerprint(database->catalog->config.data_fd,

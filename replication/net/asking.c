@@ -66,7 +66,7 @@ struct asking {
 static void asking_step(struct asking *asking);
 static void asking_finish(struct asking *asking);
 
-/* ---- who has been heard --------------------------------------------------- */
+/* ---- who has been heard ---------------------------------------------------*/
 
 static bool was_heard(const struct asking *asking, const char *node)
 {
@@ -94,10 +94,9 @@ uint64_t asking_waits_for(const struct asking *asking,
     ret_names[0] = '\0';
     for (size_t i = 0; i < roster->count && used < ASKING_NAMES_BYTES; i++)
         if (!was_heard(asking, roster->entries[i].node))
-            used += (size_t)snprintf(ret_names + used,
-                                     ASKING_NAMES_BYTES - used, "%s%s",
-                                     used == 0 ? "" : ", ",
-                                     roster->entries[i].node);
+            used += (size_t)snprintf(
+                ret_names + used, ASKING_NAMES_BYTES - used, "%s%s",
+                used == 0 ? "" : ", ", roster->entries[i].node);
     return now >= asking->until_ns ? 0 : (asking->until_ns - now) / NS_PER_S;
 }
 
@@ -109,7 +108,7 @@ static bool all_heard(const struct asking *asking)
     return names[0] == '\0';
 }
 
-/* ---- what replicas have --------------------------------------------------- */
+/* ---- what replicas have ---------------------------------------------------*/
 
 static void told_free(struct told *told)
 {
@@ -142,7 +141,8 @@ static void tell_unfetched(const struct asking_peer *peer,
               (unsigned long long)has->received_txid, logger_quote(why));
 }
 
-static int hear_database(struct asking_peer *peer, const struct message *message)
+static int hear_database(struct asking_peer *peer,
+                         const struct message *message)
 {
     struct catalog *catalog = peer->asking->config.catalog;
     struct body_database has;
@@ -170,7 +170,7 @@ static int hear_database(struct asking_peer *peer, const struct message *message
     return rc;
 }
 
-/* ---- fetching ------------------------------------------------------------- */
+/* ---- fetching -------------------------------------------------------------*/
 
 static struct fetch *fetch_of(struct asking *asking,
                               const struct database *database)
@@ -334,7 +334,7 @@ static void asking_step(struct asking *asking)
         asking_over(asking);
 }
 
-/* ---- streams -------------------------------------------------------------- */
+/* ---- streams --------------------------------------------------------------*/
 
 static struct fetch *fetch_on(const struct asking_peer *peer, uint32_t stream)
 {
@@ -477,7 +477,7 @@ static void asking_on_tick(uv_timer_t *timer)
     asking_step(asking);
 }
 
-/* ---- life ----------------------------------------------------------------- */
+/* ---- life -----------------------------------------------------------------*/
 
 struct asking_peer *asking_peer_new(struct asking *asking, struct link *link,
                                     const char *node)

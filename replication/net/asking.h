@@ -54,7 +54,7 @@ void asking_changed(struct asking *asking, struct database *database);
 uint64_t asking_waits_for(const struct asking *asking,
                           char ret_names[ASKING_NAMES_BYTES]);
 
-/* ---- one replica; for guest.c --------------------------------------------- */
+/* ---- one replica; for guest.c ---------------------------------------------*/
 
 /* node said HELLO on link, which outlives the peer. NULL: no memory. */
 struct asking_peer *asking_peer_new(struct asking *asking, struct link *link,
@@ -63,7 +63,7 @@ struct asking_peer *asking_peer_new(struct asking *asking, struct link *link,
 /* The link is gone. */
 void asking_peer_lost(struct asking_peer *peer);
 
-/* DATABASE, OPEN, RECORD and whatever else a stream brings. 0 or why to close. */
+/* DATABASE, OPEN, RECORD, what else a stream brings. 0 or why to close. */
 int asking_peer_hear(struct asking_peer *peer, const struct message *message);
 
 #endif

@@ -146,8 +146,11 @@ static void hear_database(struct guest *guest, struct body_database *replica)
         return;
     }
     if (database == NULL) {
-        log_warn("replication.unknown", "database=%s node=%s",
-                 logger_quote(replica->name), logger_quote(guest->hello.node));
+        log_warn("replication.unknown", "database=%s node=%s text=%s",
+                 logger_quote(replica->name), logger_quote(guest->hello.node),
+                 logger_quote("this primary has no such database; the replica "
+                              "keeps it: tidemark export it there, import it "
+                              "here"));
         return; /* the replica keeps what it has */
     }
     if (is_dropped(database)) {

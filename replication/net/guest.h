@@ -52,7 +52,7 @@ struct guest {
     bool registered;         /* counted in the roster */
     uint64_t since_ns;
     struct asking_peer *peer; /* it said hello while the primary asked */
-    struct supply **streams; /* number n at [n - 1]; NULL: it was dropped */
+    struct supply **streams;  /* number n at [n - 1]; NULL: it was dropped */
     uint32_t streams_count, streams_capacity;
     struct lookup by_database; /* the same streams */
     struct supply_room room;   /* of the link, shared by them */

@@ -75,9 +75,9 @@ static int hear_database(struct lending *lending, const struct message *message)
 {
     struct body_database primary;
     struct database *database;
-    int rc = message->body == NULL ? -EPROTO
-                                   : body_database_decode(message->body,
-                                                          &primary);
+    int rc = message->body == NULL
+                 ? -EPROTO
+                 : body_database_decode(message->body, &primary);
 
     if (rc < 0)
         return rc;

@@ -41,9 +41,9 @@ TEST(a_replica_with_more_of_our_own_epoch_has_more)
 
 TEST(a_replica_with_epochs_that_we_have_lost_has_more)
 {
-    EXPECT_EQ(asked(EPOCH(1), 10, history_of(1, 0, 0), 25,
-                    history_of(1, 11, 20)),
-              ASK_MORE);
+    EXPECT_EQ(
+        asked(EPOCH(1), 10, history_of(1, 0, 0), 25, history_of(1, 11, 20)),
+        ASK_MORE);
 }
 
 TEST(one_with_nothing_lost_is_asked_for_everything)
@@ -75,9 +75,9 @@ TEST(another_branch_is_no_continuation_of_ours)
 TEST(a_history_that_runs_ahead_of_our_commits_is_no_commit)
 {
     /* Ours heard of epoch 2 and has nothing of it yet. */
-    EXPECT_EQ(asked(EPOCH(1), 10, history_of(1, 11, 0), 15,
-                    history_of(1, 11, 0)),
-              ASK_MORE);
+    EXPECT_EQ(
+        asked(EPOCH(1), 10, history_of(1, 11, 0), 15, history_of(1, 11, 0)),
+        ASK_MORE);
 }
 
 TEST(a_position_of_another_epoch_than_its_history_says_is_not_asked)
