@@ -37,6 +37,11 @@
  *   HEARTBEAT, each second, both ways      ROSTER with it
  *   BYE, then close                        BYE, then close
  *
+ * A primary that asks (net/asking.h) opens no streams. After the LAST it says
+ * DATABASE, what it has itself, for each of which the replica has more; the
+ * replica answers with OPEN, RECORD*, and is told ACK, CREDIT and RESYNC, the
+ * numbers of these streams being its own. Then BYE, reason "again".
+ *
  * A stream number is chosen by the primary in its first OPEN of a database
  * and means that database until the connection ends. Messages of one stream
  * keep their order; those of different streams owe each other nothing.

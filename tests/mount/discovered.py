@@ -327,6 +327,9 @@ def a_file_that_is_gone_is_dropped_nowhere_and_told(stage):
     primary.stop()
     shutil.move(os.path.join(primary.home, "back.db"), primary.file("back.db"))
     primary.start()
+    until(lambda: replica.databases().get("app.db", {}).get("lineage") ==
+          primary.databases()["app.db"]["lineage"],
+          "the replica does not hear of the new one")
     nodes.compare_all()
     after = replica.databases()
     expect_eq(after["back.db"]["position"], before["back.db"]["position"])
