@@ -160,5 +160,5 @@ def a_replica_ahead_of_a_primary_from_a_backup_is_told_and_copied(stage):
         expect_eq(rows(replica), 20, "kept while it is not decided")
         primary.restart()
     hears(replica, "event=replication.diverged", "reason=ahead", "ours=")
+    until(lambda: rows(replica) == 10, "the copy does not come")
     nodes.compare_all()
-    expect_eq(rows(replica), 10)
