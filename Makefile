@@ -65,6 +65,10 @@ $(if $(plant),$(if $(PLANTED),,$(error no source names $(plant))))
 OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(PLANTED)) $(patsubst %.c,$(SOUND)/%.o,\
   $(filter-out $(PLANTED) node/main.c,$(SOURCES)))
 SUPPORT := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/support/*.c))
+# The disk that fails: a program of its own, for tests/crash.
+FAULTFS := $(OUT)/tests/faultfs/faultfs
+FAULTFS_OBJECTS := $(patsubst %.c,$(OUT)/%.o,$(wildcard tests/faultfs/*.c) \
+  tests/support/trace.c tests/support/faultdisk.c)
 TEST_SOURCES := $(wildcard tests/*/test_*.c)
 FUZZERS := $(patsubst %.c,$(OUT)/%,$(wildcard tests/fuzz/fuzz_*.c))
 FORMATTED := $(SOURCES) $(wildcard $(ROOMS:%=%/*.h) tests/*.h tests/*/*.[ch] \
@@ -138,6 +142,10 @@ $(OUT)/tests/fuzz/fuzz_%: $(OUT)/tests/fuzz/fuzz_%.o $(LIBRARY) \
 	$Q $(CC) $(LDFLAGS) $(if $(filter fuzz,$(MODE)),-fsanitize=fuzzer) -o $@ \
 	  $(filter %.o,$^) $(LIBRARY) $(LIBS) $(KEEP)
 
+$(FAULTFS): $(FAULTFS_OBJECTS)
+	$(call say,LINK,$@)
+	$Q $(CC) $(LDFLAGS) -o $@ $^ $(FUSE_LIBS) $(KEEP)
+
 $(OUT)/tests/%: $(OUT)/tests/%.o $(SUPPORT) $(LIBRARY)
 	$(call say,LINK,$@)
 	$Q $(CC) $(LDFLAGS) -o $@ $< $(SUPPORT) $(LIBRARY) -lcmocka $(LIBS) $(KEEP)
@@ -147,9 +155,10 @@ $(OUT)/tests/%: $(OUT)/tests/%.o $(SUPPORT) $(LIBRARY)
 # A suite is the programs tests/SUITE/test_*.c and the script tests/SUITE/run.
 run_of = $(wildcard tests/$(1)/run)
 define suite
-$(1): $(call tests_of,$(1)) $(if $(call run_of,$(1)),all)
+$(1): $(call tests_of,$(1)) $(if $(call run_of,$(1)),all) \
+  $(if $(filter crash,$(1)),$(FAULTFS))
 	+$$Q TIDEMARK=$(abspath $(PROGRAM)) TIDEMARK_SO=$(abspath $(EXTENSION)) \
-	  MODE=$(MODE) BUILD=$(BUILD) OBJECTS='$(OBJECTS)' V=$(V) \
+	  FAULTFS=$(abspath $(FAULTFS)) MODE=$(MODE) BUILD=$(BUILD) OBJECTS='$(OBJECTS)' V=$(V) \
 	  $(if $(filter tsan,$(MODE)),$(TSAN)) \
 	  exec tools/suite $(1) $(call tests_of,$(1)) $(call run_of,$(1))
 endef
