@@ -393,7 +393,8 @@ static int content_save(const struct content *content, uint64_t number,
 
     if (fd < 0)
         return rc;
-    if (write(fd, content->bytes, content->size) != (ssize_t)content->size ||
+    if ((content->size > 0 &&
+         write(fd, content->bytes, content->size) != (ssize_t)content->size) ||
         fchmod(fd, content->mode & 07777) != 0 ||
         fchown(fd, content->uid, content->gid) != 0 ||
         fsetxattr(fd, FAULTDISK_XATTR, &number, sizeof number, 0) != 0 ||

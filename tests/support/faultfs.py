@@ -61,7 +61,7 @@ class Disk:
         self.trace = os.path.join(self.home, "trace")
         self.socket = os.path.join(self.home, "socket")
         self.process, self.marker = None, None
-        for folder in (self.backing, point):
+        for folder in (self.home, self.backing, point):
             os.makedirs(folder, exist_ok=True)
         stage.closers.append(self.close)
 

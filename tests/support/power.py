@@ -1,0 +1,199 @@
+"""tests/support/power.py - a run whose power can be cut afterwards, anywhere.
+
+A Recording is a primary and a replica under load, each on a disk of its own
+(faultfs.py). What applications were told stands among the events of the
+primary's disk: at each cut one knows what had been told before.
+
+A Cut is a place in one trace and what became of what was not synced. `on`
+starts a node on the state that a cut leaves.
+"""
+import collections
+import contextlib
+import os
+import shutil
+import sqlite3
+
+import chain
+import cluster
+import faultfs
+import sql
+import workers
+from runner import expect, expect_eq
+
+Cut = collections.namedtuple("Cut", "events fate seed kind")
+# name -> journal mode, level of its applications
+KINDS = {"full.db": ("wal", "full"), "normal.db": ("wal", "normal"),
+         "delete.db": ("delete", "full"), "extra.db": ("delete", "extra"),
+         "truncate.db": ("truncate", "full"),
+         "persist.db": ("persist", "full")}
+COMES_AND_GOES = "gone.db"
+
+
+def write(control, paths, seed, level, journals, steps, socket_path):
+    """An application that takes so many steps, and says on the primary's disk
+    what it was told is committed."""
+    marker = faultfs.Marker(socket_path)
+
+    def heard(path, n, name):
+        marker.mark("ack", os.path.basename(path), n, name)
+    # SQLite 3.40 itself loses commits behind a savepoint that was spilled.
+    writer = chain.Writer(paths, seed, (level,), journals, heard,
+                          is_to_survive=True)
+    for _ in range(steps):
+        if control.running():
+            writer.step()
+    writer.close()
+    marker.close()
+    return writer.did
+
+
+def come_and_go(control, path, seed, rounds, socket_path):
+    """Makes a database, writes to it, deletes it, and so on."""
+    marker = faultfs.Marker(socket_path)
+    rng = chain.random.Random(seed)
+    for number in range(rounds):
+        mode = rng.choice(("wal", "delete"))
+        with sql.connect(path, journal_mode=mode) as connection:
+            chain.create(connection, rng)
+            marker.mark("made", number)
+            for _ in range(4):
+                with sql.transaction(connection):
+                    chain.extend(connection, rng, rng.randbytes(8).hex())
+        sql.remove(path)
+        marker.mark("dropped", number)
+    marker.close()
+    return {"made and dropped": rounds}
+
+
+class Recording:
+    def __init__(self, stage, steps, kinds=None, comes_and_goes=2):
+        self.stage = stage
+        self.kinds = kinds or KINDS
+        self.nodes = cluster.Cluster(stage, 1)
+        self.disks = {node.name: faultfs.Disk(stage, node.name,
+                                              node.data).start()
+                      for node in self.nodes.nodes}
+        stage.closers.append(self.nodes.close)  # before the disks
+        self.nodes.start()
+        self.create()
+        self.load(steps, comes_and_goes)
+        self.nodes.compare_all(20)
+        self.nodes.replicas[0].stop()
+        self.traces = {name: disk.events()
+                       for name, disk in self.disks.items()}
+        self.marks = faultfs.Marks(self.traces["primary"])
+
+    def create(self):
+        rng, primary = self.stage.rng, self.nodes.primary
+        for name, (mode, _) in self.kinds.items():
+            page_bytes = rng.choice(sql.PAGE_SIZES[:5])
+            with sql.connect(primary.path(name), page_size=page_bytes,
+                             auto_vacuum=rng.choice(("none", "incremental")),
+                             journal_mode=mode) as connection:
+                chain.create(connection, rng)
+            # From here on there is something that must not be lost.
+            self.disks["primary"].mark("created", name)
+            self.stage.say(name, page_bytes, mode)
+
+    def load(self, steps, comes_and_goes):
+        rng, primary = self.stage.rng, self.nodes.primary
+        socket_path = self.disks["primary"].socket
+        writers = []
+        for level in ("full", "extra", "normal"):
+            for is_wal in (True, False):
+                chosen = {primary.path(name): (mode,)
+                          for name, (mode, of) in self.kinds.items()
+                          if of == level and is_wal == (mode == "wal")}
+                if chosen:
+                    writers.append(workers.Worker(
+                        write, list(chosen), rng.random(), level, chosen,
+                        steps, socket_path))
+        if comes_and_goes:
+            writers.append(workers.Worker(
+                come_and_go, primary.path(COMES_AND_GOES), rng.random(),
+                comes_and_goes, socket_path))
+        did = collections.Counter()
+        for one in writers:
+            did.update(one.join(60))
+        self.stage.say(dict(did))
+
+    # ---- cuts ----------------------------------------------------------------
+
+    def cuts(self, who, count=None, kinds=("strict", "journal")):
+        """Of all places where a sync is about to be done, and all fates: so
+        many, drawn; each place with all that was not synced lost comes first.
+        None: all of them."""
+        rng = self.stage.rng
+        points = faultfs.sync_points(self.traces[who])
+        points.append(len(self.traces[who]))
+        every = [Cut(point, fate, rng.randrange(1 << 32), kind)
+                 for point in points for fate in faultfs.FATES
+                 for kind in kinds]
+        if count is None or count >= len(every):
+            return every
+        return sorted(rng.sample(every, count))
+
+    def moment(self, cut, who, other):
+        """How many events the other's disk had seen when it was cut."""
+        trace = self.traces[who]
+        now = trace[min(cut.events, len(trace) - 1)].time_ns
+        return sum(1 for event in self.traces[other] if event.time_ns <= now)
+
+    def acknowledged(self, cut):
+        """name -> {n: id} of the commits that were told of before."""
+        said = {}
+        for words in self.marks.before(cut.events):
+            if words[0] == "created":
+                said[words[1]] = {}
+            elif words[0] == "ack":
+                said[words[1]][int(words[2])] = words[3]
+        return said
+
+    @contextlib.contextmanager
+    def on(self, node, who, cut):
+        """The node runs on what the cut left of that disk."""
+        disk = self.disks[who]
+        out = os.path.join(disk.home, "state-" + node.name)
+        disk.cut(cut.events, cut.fate, cut.seed, cut.kind, out)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(node.log)
+        again = faultfs.Disk(self.stage, "again-" + node.name, node.data, out)
+        again.start()
+        try:
+            node.start()
+            yield again
+            node.stop()
+        finally:
+            if node.process is not None:
+                node.kill()
+            again.close()
+            self.stage.closers.remove(again.close)
+            shutil.rmtree(out, ignore_errors=True)
+
+
+def look(path):
+    """A database as a stock program finds it: integrity, n, rows of chain.
+    None: it has no tables."""
+    with sql.connect(path) as connection:
+        bad = connection.execute("PRAGMA integrity_check").fetchall()
+        expect_eq(bad, [("ok",)], "integrity_check of %s" % path)
+        try:
+            (n,) = connection.execute("SELECT n FROM head").fetchone()
+        except sqlite3.OperationalError as error:
+            expect("no such table" in str(error), str(error))
+            return None
+        reader = chain.Reader(path)
+        reader.connection = connection
+        reader.look()  # the hash chain, and the sums beside it
+        return n, dict(connection.execute("SELECT n, id FROM chain"))
+
+
+def check_acknowledged(name, said, seen, may_lose=0):
+    """All that was told of is there, but for so many at the end."""
+    last = max(said, default=0)
+    n, rows = seen
+    expect(n >= last - may_lose, "%s: commit %d was told of, the last is %d"
+           % (name, last, n))
+    for number, unique in said.items():
+        expect(number > n or rows.get(number, unique) == unique,
+               "%s: commit %d is another" % (name, number))
