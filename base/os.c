@@ -232,17 +232,6 @@ int os_rename(int dirfd, const char *from, const char *to, enum site site)
     return 0;
 }
 
-int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site)
-{
-    int fault = site_fault(site);
-
-    if (fault != 0)
-        return site_fail(site, path, fault);
-    if (mkdirat(dirfd, path, mode) != 0 && errno != EEXIST)
-        return site_fail(site, path, errno);
-    return 0;
-}
-
 int os_sync_dir(int dirfd, const char *path, enum site site)
 {
     struct os_file dir = {0};
@@ -281,6 +270,20 @@ static int parent_sync(int dirfd, const char *path, enum site site)
         return os_sync_dir(dirfd, "/", site);
     snprintf(parent, sizeof parent, "%.*s", (int)(slash - path), path);
     return os_sync_dir(dirfd, parent, site);
+}
+
+int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site)
+{
+    int fault = site_fault(site), rc;
+
+    if (fault != 0)
+        return site_fail(site, path, fault);
+    if (mkdirat(dirfd, path, mode) != 0 && errno != EEXIST)
+        return site_fail(site, path, errno);
+    /* One that was there may be so in memory only: whoever made it may have
+     * been killed before this. A parent that we may not read is left alone. */
+    rc = parent_sync(dirfd, path, site);
+    return rc == -EACCES ? 0 : rc;
 }
 
 int os_replace(int dirfd, const char *path, const void *bytes, size_t size,

@@ -65,7 +65,8 @@ int os_size(const struct os_file *file, uint64_t *ret_size, enum site site);
 int os_unlink(int dirfd, const char *path, enum site site);
 int os_rename(int dirfd, const char *from, const char *to, enum site site);
 
-/* Makes a directory; one that is there already is no error. */
+/* Makes a directory, durable with its name; one that is there already is no
+ * error. */
 int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site);
 
 /* Makes the entries of a directory (names, not contents) durable. */

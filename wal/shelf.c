@@ -574,12 +574,17 @@ int shelf_open(struct shelf *shelf, int dirfd, const char *path,
                const struct lineage *lineage, struct log_found *ret_found)
 {
     struct log_found found = {0};
-    int rc = os_mkdir(dirfd, path, 0700, SITE_LOG_OPEN);
+    int rc;
 
     shelf->lineage = *lineage;
-    if (rc == 0)
-        rc = os_open(&shelf->dir, dirfd, path, O_RDONLY | O_DIRECTORY, 0,
-                     SITE_LOG_OPEN);
+    rc = os_open(&shelf->dir, dirfd, path, O_RDONLY | O_DIRECTORY, 0,
+                 SITE_LOG_OPEN);
+    if (rc == -ENOENT) { /* not at every start: it costs a sync */
+        rc = os_mkdir(dirfd, path, 0700, SITE_LOG_OPEN);
+        if (rc == 0)
+            rc = os_open(&shelf->dir, dirfd, path, O_RDONLY | O_DIRECTORY, 0,
+                         SITE_LOG_OPEN);
+    }
     if (rc == 0)
         rc = shelf_load(shelf, &found);
     shelf_rest(shelf);

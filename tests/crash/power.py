@@ -1,9 +1,13 @@
 """Power that fails: a run on disks that keep a trace, cut afterwards at the
 syncs of each; a node on what is left comes back with what was promised."""
+import copy
 import os
+import signal
 
+import chain
 import cluster
 import power
+import sql
 from runner import LONG, expect, test
 
 STEPS = 120 if LONG else 40
@@ -52,7 +56,7 @@ def check_primary(node, said):
         power.look(node.path(power.COMES_AND_GOES))
 
 
-@test(seconds=120 if not LONG else 3600)
+@test(seconds=590 if not LONG else 3600)
 def a_primary_whose_power_failed_has_all_that_was_told(stage):
     recording = power.Recording(stage, STEPS)
     node = spare(recording, "primary2")
@@ -61,6 +65,83 @@ def a_primary_whose_power_failed_has_all_that_was_told(stage):
     def one(cut):
         with recording.on(node, "primary", cut):
             check_primary(node, recording.acknowledged(cut))
+    for cut in recording.cuts("primary", CUTS):
+        verdicts.judge(one, cut)
+    verdicts.close()
+
+
+# ---- the replica ----------------------------------------------------------------
+
+def check_prefix(node, primary_rows):
+    """What a replica shows before it has heard of anybody: nothing, or what
+    the primary had at some time."""
+    for name, (last, rows) in primary_rows.items():
+        if not os.path.exists(node.path(name)):
+            continue
+        try:
+            seen = power.look(node.path(name))
+        except power.sqlite3.OperationalError as error:
+            raise AssertionError("%s: %s: %s %s" % (name, error, node.databases(), os.listdir(node.data+"/files"))) 
+        if seen is None:
+            continue
+        expect(seen[0] <= last, "%s: commit %d of %d" % (name, seen[0], last))
+        for number, unique in seen[1].items():
+            expect(rows.get(number, unique) == unique,
+                   "%s: commit %d is another" % (name, number))
+
+
+@test(seconds=590 if not LONG else 3600)
+def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
+    recording = power.Recording(stage, STEPS)
+    primary = recording.nodes.primary
+    node = spare(recording, "replica2", primary.port)
+    rows = {name: power.look(primary.path(name)) for name in recording.kinds}
+    recording.nodes.replicas = [node]
+    verdicts = Verdicts(stage)
+
+    def one(cut):
+        os.kill(primary.pid, signal.SIGSTOP)
+        try:
+            with recording.on(node, "replica1", cut):
+                check_prefix(node, rows)
+                os.kill(primary.pid, signal.SIGCONT)
+                recording.nodes.compare_all()
+        finally:
+            os.kill(primary.pid, signal.SIGCONT)
+    for cut in recording.cuts("replica1", CUTS):
+        verdicts.judge(one, cut)
+    recording.nodes.replicas = []
+    verdicts.close()
+
+
+# ---- both -----------------------------------------------------------------------
+
+def commit_once(node, names):
+    for name in names:
+        with sql.connect(node.path(name)) as connection:
+            with sql.transaction(connection):
+                chain.extend(connection, chain.random.Random(1),
+                             os.urandom(8).hex())
+
+
+@test(seconds=590 if not LONG else 3600)
+def a_replica_that_lived_on_agrees_with_a_primary_whose_power_failed(stage):
+    recording = power.Recording(stage, STEPS)
+    pair = copy.copy(recording.nodes)
+    pair.primary = spare(recording, "primary2")
+    node = spare(recording, "replica2", pair.primary.port)
+    pair.replicas = [node]
+    verdicts = Verdicts(stage)
+
+    def one(cut):
+        lives = power.Cut(recording.moment(cut, "primary", "replica1"), "kept",
+                          0, "strict")
+        said = recording.acknowledged(cut)
+        with recording.on(pair.primary, "primary", cut), \
+                recording.on(node, "replica1", lives):
+            check_primary(pair.primary, said)
+            commit_once(pair.primary, said)
+            pair.compare_all()
     for cut in recording.cuts("primary", CUTS):
         verdicts.judge(one, cut)
     verdicts.close()

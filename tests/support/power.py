@@ -4,6 +4,9 @@ A Recording is a primary and a replica under load, each on a disk of its own
 (faultfs.py). What applications were told stands among the events of the
 primary's disk: at each cut one knows what had been told before.
 
+RECORDING=folder, one that a failed test left (KEEP=1), is cut again instead
+of making one; CUT="events fate seed kind" is then the only cut.
+
 A Cut is a place in one trace and what became of what was not synced. `on`
 starts a node on the state that a cut leaves.
 """
@@ -74,14 +77,30 @@ class Recording:
                                               node.data).start()
                       for node in self.nodes.nodes}
         stage.closers.append(self.nodes.close)  # before the disks
-        self.nodes.start()
-        self.create()
-        self.load(steps, comes_and_goes)
-        self.nodes.compare_all(20)
-        self.nodes.replicas[0].stop()
+        if "RECORDING" in os.environ:
+            self.load_earlier(os.environ["RECORDING"])
+        else:
+            self.nodes.start()
+            self.create()
+            self.load(steps, comes_and_goes)
+            self.nodes.compare_all(20)
+            self.nodes.replicas[0].stop()
         self.traces = {name: disk.events()
                        for name, disk in self.disks.items()}
         self.marks = faultfs.Marks(self.traces["primary"])
+
+    def load_earlier(self, folder):
+        """Its traces are ours, and the primary runs where it ended."""
+        for disk in self.disks.values():
+            disk.close()
+            shutil.copy(os.path.join(folder, os.path.basename(disk.home),
+                                     "trace"), disk.trace)
+        disk = self.disks["primary"]
+        events = len(disk.events())
+        again = faultfs.Disk(self.stage, "last", self.nodes.primary.data,
+                             disk.cut(events, "kept"))
+        again.start()
+        self.nodes.primary.start()
 
     def create(self):
         rng, primary = self.stage.rng, self.nodes.primary
@@ -124,6 +143,9 @@ class Recording:
         many, drawn; each place with all that was not synced lost comes first.
         None: all of them."""
         rng = self.stage.rng
+        if "CUT" in os.environ:
+            events, fate, seed, kind = os.environ["CUT"].split()
+            return [Cut(int(events), fate, int(seed), kind)]
         points = faultfs.sync_points(self.traces[who])
         points.append(len(self.traces[who]))
         every = [Cut(point, fate, rng.randrange(1 << 32), kind)
@@ -174,7 +196,7 @@ class Recording:
 def look(path):
     """A database as a stock program finds it: integrity, n, rows of chain.
     None: it has no tables."""
-    with sql.connect(path) as connection:
+    with contextlib.closing(sql.open_reader(path, 10, False)) as connection:
         bad = connection.execute("PRAGMA integrity_check").fetchall()
         expect_eq(bad, [("ok",)], "integrity_check of %s" % path)
         try:
