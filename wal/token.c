@@ -104,14 +104,17 @@ enum token_verdict token_judge(const struct token *token,
                                const struct history *history,
                                txid_t applied_txid)
 {
+    bool is_ours = token->lineage_prefix == lineage_prefix(lineage);
     txid_t end;
 
-    if (lineage_is_none(lineage) || history->count == 0)
+    if (lineage_is_none(lineage))
         return TOKEN_WAIT;
-    if (token->lineage_prefix != lineage_prefix(lineage))
-        return TOKEN_UNKNOWN;
-    if (token->epoch == 0 && token->txid == 0)
+    if (is_ours && token->epoch == 0 && token->txid == 0)
         return TOKEN_REACHED; /* taken before the first commit */
+    if (history->count == 0)
+        return TOKEN_WAIT;
+    if (!is_ours)
+        return TOKEN_UNKNOWN;
     if (!history_has(history, token->epoch, &end))
         return token->epoch < history_last(history) ? TOKEN_LOST : TOKEN_WAIT;
     /* Before "reached": another transaction may have taken this TXID since. */

@@ -47,9 +47,11 @@ int token_parse(const char *text, size_t length, struct token *ret_token);
  * with this lineage and history, the newest one received from a primary;
  * H is its last epoch. The first line that fits decides:
  *
- *   lineage all 0 or history empty: not heard of yet    WAIT
+ *   lineage all 0: not heard of yet                     WAIT
+ *   this lineage, epoch 0 and TXID 0: taken before the
+ *     first commit                                      REACHED
+ *   history empty: not heard of yet                     WAIT
  *   another lineage                                     UNKNOWN
- *   epoch 0 and TXID 0: taken before the first commit   REACHED
  *   epoch not in the history, below H                   LOST
  *   epoch not in the history, above H: a failover that
  *     this node has not learned of                      WAIT

@@ -149,6 +149,16 @@ TEST(before_the_first_commit_is_always_reached)
     EXPECT_STR(verdict(0, 1, 500), "lost");
 }
 
+TEST(nothing_is_waited_for_where_nothing_was_ever_committed)
+{
+    struct history empty = {0};
+    struct token token = token_at(0, 0);
+
+    EXPECT_EQ(token_judge(&token, &lineage, &empty, 0), TOKEN_REACHED);
+    token.lineage_prefix ^= 1;
+    EXPECT_EQ(token_judge(&token, &lineage, &empty, 0), TOKEN_WAIT);
+}
+
 TEST(a_token_of_another_database_is_unknown)
 {
     struct history_entry entry = {10, 1};
