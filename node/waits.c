@@ -181,7 +181,7 @@ static bool room_look(struct waits *waits, const struct wait_room *room,
     if (known && ret_view->state == DATABASE_HELD_BACK)
         ret_view->position.txid = 0;
     database_unref(database);
-    return known && ret_history->count > 0;
+    return known;
 }
 
 /* With a new history every token is judged anew, by whoever sees it first. */

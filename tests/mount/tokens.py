@@ -164,6 +164,17 @@ def a_wait_for_a_database_not_heard_of_yet_is_patient(stage):
 
 
 @test(seconds=30)
+def nobody_waits_for_the_first_commit_of_an_empty_database(stage):
+    nodes = start(stage)
+    with sql.connect(nodes.primary.path("empty.db")) as connection:
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute("ROLLBACK")
+    nodes.primary.restart()  # now the replica is told of it, too
+    nodes.settle("empty.db")
+    nodes.primary.reach("empty.db", nodes.primary.token("empty.db"), 5)
+
+
+@test(seconds=30)
 def the_virtual_files_are_there_and_in_no_listing(stage):
     nodes = start(stage)
     replica = nodes.replicas[0]

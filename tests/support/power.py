@@ -24,6 +24,8 @@ import workers
 from runner import expect, expect_eq
 
 Cut = collections.namedtuple("Cut", "events fate seed kind")
+# A database is this one, and has these commits: {n: id}.
+Told = collections.namedtuple("Told", "lineage commits")
 # name -> journal mode, level of its applications
 KINDS = {"full.db": ("wal", "full"), "normal.db": ("wal", "normal"),
          "delete.db": ("delete", "full"), "extra.db": ("delete", "extra"),
@@ -111,7 +113,9 @@ class Recording:
                              journal_mode=mode) as connection:
                 chain.create(connection, rng)
             # From here on there is something that must not be lost.
-            self.disks["primary"].mark("created", name)
+            primary.token(name)
+            self.disks["primary"].mark("created", name,
+                                       primary.databases()[name]["lineage"])
             self.stage.say(name, page_bytes, mode)
 
     def load(self, steps, comes_and_goes):
@@ -162,13 +166,13 @@ class Recording:
         return sum(1 for event in self.traces[other] if event.time_ns <= now)
 
     def acknowledged(self, cut):
-        """name -> {n: id} of the commits that were told of before."""
+        """name -> Told, of all that was told before."""
         said = {}
         for words in self.marks.before(cut.events):
             if words[0] == "created":
-                said[words[1]] = {}
+                said[words[1]] = Told(words[2], {})
             elif words[0] == "ack":
-                said[words[1]][int(words[2])] = words[3]
+                said[words[1]].commits[int(words[2])] = words[3]
         return said
 
     @contextlib.contextmanager
