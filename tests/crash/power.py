@@ -12,6 +12,7 @@ from runner import LONG, expect, expect_eq, test
 
 STEPS = 120 if LONG else 40
 CUTS = None if LONG else int(os.environ.get("CUTS", "60"))
+BETWEEN = 200  # cuts between two syncs
 # With NORMAL what the last checkpoint has not synced. With FULL SQLite does not
 # sync the folder after it has deleted a journal (EXTRA does): the journal of
 # the last commit may be there again, and takes it back.
@@ -75,7 +76,34 @@ def a_primary_whose_power_failed_has_all_that_was_told(stage):
     verdicts.close()
 
 
+@test(seconds=120 if not LONG else 3600)
+def a_run_of_200_transactions_recovers_from_every_state_between_its_syncs(
+        stage):
+    recording = power.Recording(stage, 200, {"full.db": ("wal", "full")}, 0)
+    node = spare(recording, "primary2")
+    verdicts = Verdicts(stage)
+
+    def one(cut):
+        with recording.on(node, "primary", cut):
+            check_primary(node, recording.acknowledged(cut))
+    for cut in recording.cuts("primary", CUTS, BETWEEN):
+        verdicts.judge(one, cut)
+    verdicts.close()
+
+
 # ---- the replica ----------------------------------------------------------------
+
+def check_durable(node, said):
+    """What it had called durable it still has, in its log at least."""
+    databases = node.databases()
+    for name, txid in said.items():
+        if name == power.COMES_AND_GOES:
+            continue
+        expect(name in databases, "%s is not known any more" % name)
+        have = databases[name]["position"]["received_txid"]
+        expect(have >= txid, "%s: TXID %d was durable, %d is there"
+               % (name, txid, have))
+
 
 def check_prefix(node, primary_rows):
     """What a replica shows before it has heard of anybody: nothing, or what
@@ -105,6 +133,7 @@ def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
         os.kill(primary.pid, signal.SIGSTOP)
         try:
             with recording.on(node, "replica1", cut):
+                check_durable(node, recording.durable(cut))
                 check_prefix(node, rows)
                 os.kill(primary.pid, signal.SIGCONT)
                 recording.nodes.compare_all()

@@ -12,6 +12,7 @@ starts a node on the state that a cut leaves.
 """
 import collections
 import contextlib
+import json
 import os
 import shutil
 import sqlite3
@@ -68,6 +69,21 @@ def come_and_go(control, path, seed, rounds, socket_path):
         marker.mark("dropped", number)
     marker.close()
     return {"made and dropped": rounds}
+
+
+def hear_durable(control, status_path, socket_path):
+    """Says on the replica's disk what the primary was told is durable there."""
+    marker, told = faultfs.Marker(socket_path), {}
+    while control.running():
+        with open(status_path, encoding="utf-8") as file:
+            replicas = json.load(file)["replicas"]
+        for stream in [one for each in replicas for one in each["databases"]]:
+            name, txid = stream["database"], stream["durable_txid"] or 0
+            if txid > told.get(name, 0):
+                told[name] = txid
+                marker.mark("durable", name, txid)
+    marker.close()
+    return told
 
 
 class Recording:
@@ -135,26 +151,31 @@ class Recording:
             writers.append(workers.Worker(
                 come_and_go, primary.path(COMES_AND_GOES), rng.random(),
                 comes_and_goes, socket_path))
+        listener = workers.Worker(
+            hear_durable, primary.path(".tidemark/status.json"),
+            self.disks["replica1"].socket)
         did = collections.Counter()
         for one in writers:
             did.update(one.join(60))
+        self.stage.say("durable on the replica:", listener.stop())
         self.stage.say(dict(did))
 
     # ---- cuts ----------------------------------------------------------------
 
-    def cuts(self, who, count=None, kinds=("strict", "journal")):
-        """Of all places where a sync is about to be done, and all fates: so
-        many, drawn; each place with all that was not synced lost comes first.
-        None: all of them."""
+    def cuts(self, who, count=None, between=0):
+        """Of all places where a sync is about to be done, and so many between
+        them, with all fates, on both kinds of disk: `count`, drawn from all.
+        None: every one."""
         rng = self.stage.rng
         if "CUT" in os.environ:
             events, fate, seed, kind = os.environ["CUT"].split()
             return [Cut(int(events), fate, int(seed), kind)]
         points = faultfs.sync_points(self.traces[who])
         points.append(len(self.traces[who]))
+        points += rng.sample(range(points[-1]), min(between, points[-1]))
         every = [Cut(point, fate, rng.randrange(1 << 32), kind)
                  for point in points for fate in faultfs.FATES
-                 for kind in kinds]
+                 for kind in ("strict", "journal")]
         if count is None or count >= len(every):
             return every
         return sorted(rng.sample(every, count))
@@ -174,6 +195,11 @@ class Recording:
             elif words[0] == "ack":
                 said[words[1]].commits[int(words[2])] = words[3]
         return said
+
+    def durable(self, cut):
+        """name -> TXID that the replica had called durable before."""
+        return {words[1]: int(words[2]) for words in
+                faultfs.Marks(self.traces["replica1"]).before(cut.events)}
 
     @contextlib.contextmanager
     def on(self, node, who, cut):
