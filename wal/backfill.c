@@ -50,7 +50,8 @@ static void base_advance(struct database *database)
 #endif
     if (!(database->meta.flags & META_COPIED))
         database->base_saved_bytes = 0; /* a copy is complete only now */
-    else if (log_bytes(database->log) - database->base_saved_bytes <
+    else if (!database->meta_unsaved &&
+             log_bytes(database->log) - database->base_saved_bytes <
                  BASE_SAVE_BYTES &&
              !retention_is_due(database))
         return;

@@ -268,7 +268,7 @@ static int epoch_begin(struct database *database)
     int rc;
 
     if (history_last(&database->history) == epoch)
-        return 0;
+        return notes_keep_meta(database);
     pthread_mutex_lock(&database->lock);
     rc = history_begin(&database->history, epoch,
                        database->view.position.txid + 1);

@@ -208,6 +208,7 @@ struct database {
     struct log *retired[LOGS_RETIRED_MAX]; /* replaced; others may be in them */
     unsigned retired_count;
     struct meta meta;
+    bool meta_unsaved; /* the last save failed: disk and memory differ */
     struct hashes hashes;
     txid_t hashes_saved_txid;
     uint64_t hashes_saved_bytes; /* log bytes at the last save */

@@ -305,7 +305,7 @@ static int place(struct database *database)
 static int place_begin(struct database *database)
 {
     if (!(database->meta.flags & META_COPIED))
-        return 0;
+        return notes_keep_meta(database);
     database->meta.flags &= ~META_COPIED;
     return notes_save_meta(database);
 }

@@ -222,9 +222,17 @@ int notes_save_meta(struct database *database)
     rc = history_copy(&meta->history, &database->history);
     pthread_mutex_unlock(&database->lock);
     if (rc < 0)
-        return site_fail(SITE_META_SAVE, database->name, -rc);
-    return meta_save(meta, database->catalog->config.data_fd,
-                     database->directory);
+        rc = site_fail(SITE_META_SAVE, database->name, -rc);
+    else
+        rc = meta_save(meta, database->catalog->config.data_fd,
+                       database->directory);
+    database->meta_unsaved = rc < 0;
+    return rc;
+}
+
+int notes_keep_meta(struct database *database)
+{
+    return database->meta_unsaved ? notes_save_meta(database) : 0;
 }
 
 txid_t notes_pinned(struct database *database, txid_t txid)

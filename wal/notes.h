@@ -71,4 +71,8 @@ void notes_left(struct database *database);
 /* Writes the meta file from the database as it stands. Worker only. */
 int notes_save_meta(struct database *database);
 
+/* Nothing in it changes: written only if that failed the last time. Worker
+ * only. */
+int notes_keep_meta(struct database *database);
+
 #endif

@@ -169,7 +169,7 @@ static int offer_epoch(struct database *database,
     int rc;
 
     if (header->epoch <= history_last(&database->history))
-        return 0;
+        return notes_keep_meta(database);
     pthread_mutex_lock(&database->lock);
     rc = history_begin(&database->history, header->epoch, header->first_txid);
     pthread_mutex_unlock(&database->lock);

@@ -501,7 +501,7 @@ void recover_mark_clean(void *context, struct database *database)
 int recover_unmark_clean(struct database *database)
 {
     if (!(database->meta.flags & META_CLEAN))
-        return 0;
+        return notes_keep_meta(database);
     database->meta.flags &= ~META_CLEAN;
     return notes_save_meta(database);
 }

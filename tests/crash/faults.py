@@ -97,3 +97,20 @@ def a_database_whose_log_cannot_be_made_is_taken_on_later(stage):
     nodes.compare(NAME)
     primary.restart()
     nodes.compare(NAME)
+
+
+@test(seconds=120)
+def a_meta_file_that_could_not_be_written_is_not_taken_for_written(stage):
+    """The first commit of an epoch names it there. It is tried again when that
+    fails, and must not go on without: after a kill nobody would know the
+    epoch, and with it what a token means."""
+    node = cluster.single(stage)
+    with sql.connect(node.path(NAME), journal_mode="wal") as db:
+        db.execute("CREATE TABLE t(v)")
+    for call in range(1, 13):
+        start_with_fault(node, "meta.save=%d:EIO" % call)
+        with sql.connect(node.path(NAME), synchronous="full") as db:
+            db.execute("INSERT INTO t VALUES(?)", (call,))
+            token = node.token(NAME)
+        node.kill().start()
+        node.reach(NAME, token, 5)

@@ -140,6 +140,8 @@ static void take_sync(struct faultdisk *disk, const struct trace_event *event)
 {
     struct object *object = object_of(disk, event->object);
 
+    if (event->error != 0 && object->is_directory)
+        return;
     for (; object->synced < object->count; object->synced++) {
         struct change *change = &disk->changes[object->changes[object->synced]];
 

@@ -14,8 +14,10 @@ import collections
 import contextlib
 import json
 import os
+import random
 import shutil
 import sqlite3
+import time
 
 import chain
 import cluster
@@ -37,8 +39,8 @@ COMES_AND_GOES = "gone.db"
 
 def write(control, paths, seed, level, journals, steps, socket_path):
     """An application that takes so many steps, and says on the primary's disk
-    what it was told is committed."""
-    marker = faultfs.Marker(socket_path)
+    what it was told is committed. After an error it opens again."""
+    marker, errors = faultfs.Marker(socket_path), 0
 
     def heard(path, n, name):
         marker.mark("ack", os.path.basename(path), n, name)
@@ -46,17 +48,38 @@ def write(control, paths, seed, level, journals, steps, socket_path):
     writer = chain.Writer(paths, seed, (level,), journals, heard,
                           is_to_survive=True)
     for _ in range(steps):
-        if control.running():
+        if not control.running():
+            break
+        try:
             writer.step()
+        except sqlite3.OperationalError:
+            errors += 1
+            writer.close()
     writer.close()
     marker.close()
+    writer.did["errors"] = errors
     return writer.did
+
+
+def storms(control, seed, socket_path, pattern):
+    """Calls for the files that match fail, now and then, until it is told to
+    stop."""
+    marker, rng, count = faultfs.Marker(socket_path), random.Random(seed), 0
+    while control.running():
+        marker.ask("fail", rng.choice(("write", "sync")),
+                   rng.choice(("1", "2", "3", "2+")),
+                   rng.choice(("EIO", "ENOSPC")), pattern)
+        time.sleep(rng.uniform(0.01, 0.05))
+        marker.ask("clear")
+        count += 1
+    marker.close()
+    return count
 
 
 def come_and_go(control, path, seed, rounds, socket_path):
     """Makes a database, writes to it, deletes it, and so on."""
     marker = faultfs.Marker(socket_path)
-    rng = chain.random.Random(seed)
+    rng = random.Random(seed)
     for number in range(rounds):
         mode = rng.choice(("wal", "delete"))
         with sql.connect(path, journal_mode=mode) as connection:
@@ -86,11 +109,21 @@ def hear_durable(control, status_path, socket_path):
     return told
 
 
+def copies_in(log):
+    """Names of the databases that a replica was sent a copy of."""
+    return [line.split("database=")[1].split()[0]
+            for line in log.splitlines()
+            if "event=replication.open" in line and "mode=snapshot" in line]
+
+
 class Recording:
-    def __init__(self, stage, steps, kinds=None, comes_and_goes=2):
-        self.stage = stage
+    def __init__(self, stage, steps, kinds=None, comes_and_goes=2, extra="",
+                 weather=None):
+        """weather: by the name of a node, for which files of its disk calls
+        fail while the load runs."""
+        self.stage, self.weather = stage, weather or {}
         self.kinds = kinds or KINDS
-        self.nodes = cluster.Cluster(stage, 1)
+        self.nodes = cluster.Cluster(stage, 1, extra=extra)
         self.disks = {node.name: faultfs.Disk(stage, node.name,
                                               node.data).start()
                       for node in self.nodes.nodes}
@@ -103,6 +136,7 @@ class Recording:
             self.load(steps, comes_and_goes)
             self.nodes.compare_all(20)
             self.nodes.replicas[0].stop()
+        self.copied = copies_in(self.nodes.primary.log_text())
         self.traces = {name: disk.events()
                        for name, disk in self.disks.items()}
         self.marks = faultfs.Marks(self.traces["primary"])
@@ -126,6 +160,7 @@ class Recording:
             page_bytes = rng.choice(sql.PAGE_SIZES[:5])
             with sql.connect(primary.path(name), page_size=page_bytes,
                              auto_vacuum=rng.choice(("none", "incremental")),
+                             synchronous="extra",
                              journal_mode=mode) as connection:
                 chain.create(connection, rng)
             # From here on there is something that must not be lost.
@@ -154,9 +189,13 @@ class Recording:
         listener = workers.Worker(
             hear_durable, primary.path(".tidemark/status.json"),
             self.disks["replica1"].socket)
+        blows = [workers.Worker(storms, rng.random(), self.disks[name].socket,
+                                pattern)
+                 for name, pattern in self.weather.items()]
         did = collections.Counter()
         for one in writers:
             did.update(one.join(60))
+        self.stage.say("storms:", workers.stop(blows))
         self.stage.say("durable on the replica:", listener.stop())
         self.stage.say(dict(did))
 
@@ -197,30 +236,41 @@ class Recording:
         return said
 
     def durable(self, cut):
-        """name -> TXID that the replica had called durable before."""
+        """name -> TXID that the replica had called durable before; not where
+        it has got a copy: until that has been checkpointed, a restart asks
+        for another one."""
         return {words[1]: int(words[2]) for words in
-                faultfs.Marks(self.traces["replica1"]).before(cut.events)}
+                faultfs.Marks(self.traces["replica1"]).before(cut.events)
+                if words[1] not in self.copied}
 
     @contextlib.contextmanager
     def on(self, node, who, cut):
         """The node runs on what the cut left of that disk."""
         disk = self.disks[who]
         out = os.path.join(disk.home, "state-" + node.name)
-        disk.cut(cut.events, cut.fate, cut.seed, cut.kind, out)
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(node.log)
-        again = faultfs.Disk(self.stage, "again-" + node.name, node.data, out)
-        again.start()
-        try:
-            node.start()
+        disk.cut(*cut, out)
+        with running(self.stage, node, out, "again-" + node.name) as again:
             yield again
+
+
+@contextlib.contextmanager
+def running(stage, node, folder, name):
+    """The node runs on a disk of that name over the folder, which goes then.
+    It may be killed inside."""
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(node.log)
+    disk = faultfs.Disk(stage, name, node.data, folder).start()
+    try:
+        node.start()
+        yield disk
+        if node.process is not None:
             node.stop()
-        finally:
-            if node.process is not None:
-                node.kill()
-            again.close()
-            self.stage.closers.remove(again.close)
-            shutil.rmtree(out, ignore_errors=True)
+    finally:
+        if node.process is not None:
+            node.kill()
+        disk.close()
+        stage.closers.remove(disk.close)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def look(path):

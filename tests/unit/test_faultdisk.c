@@ -252,6 +252,18 @@ TEST(what_a_failed_sync_left_out_no_later_sync_makes_durable)
     end(&story);
 }
 
+TEST(names_that_a_failed_sync_left_out_a_later_one_makes_durable)
+{
+    struct story story = begin(FAULTDISK_STRICT);
+
+    name(&story, TRACE_CREATE, FILE_A, "a");
+    sync_object(&story, TRACE_ROOT, -EIO);
+    EXPECT_STR(after(&story, FAULTDISK_LOST, "a"), "none");
+    sync_object(&story, TRACE_ROOT, 0);
+    EXPECT_STR(after(&story, FAULTDISK_LOST, "a"), "");
+    end(&story);
+}
+
 /* ---- names ---------------------------------------------------------------- */
 
 TEST(a_file_that_was_synced_needs_its_folder_synced_for_its_name)
