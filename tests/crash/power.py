@@ -1,7 +1,6 @@
 """Power that fails: a run on disks that keep a trace, cut afterwards at the
 syncs of each; a node on what is left comes back with what was promised."""
 import collections
-import copy
 import os
 import signal
 
@@ -10,8 +9,11 @@ import power
 import sql
 from runner import LONG, expect, expect_eq, test
 
-STEPS = 120 if LONG else 40
-CUTS = None if LONG else int(os.environ.get("CUTS", "60"))
+STEPS = 40
+# States of each test; 0: every one there is.
+CUTS = int(os.environ.get("CUTS", 1000 if LONG else 40))
+FEWER = (CUTS + 1) // 2  # where a state takes two nodes, or two states
+LIMIT = 120 if CUTS == 40 else 3600  # seconds
 BETWEEN = 200  # cuts between two syncs
 # With NORMAL what the last checkpoint has not synced. With FULL SQLite does not
 # sync the folder after it has deleted a journal (EXTRA does): the journal of
@@ -39,11 +41,10 @@ class Verdicts:
                (len(self.bad), self.good + len(self.bad)))
 
 
-def spare(recording, name, primary_port=None):
-    """A node for states."""
-    node = cluster.Node(recording.stage, name, cluster.free_ports(1)[0],
+def spare(recording, name, primary_port):
+    """A replica for states, while or after the recorded one ran."""
+    return cluster.Node(recording.stage, name, cluster.free_ports(1)[0],
                         primary_port)
-    return node
 
 
 def check_primary(node, said):
@@ -60,10 +61,10 @@ def check_primary(node, said):
         power.look(node.path(power.COMES_AND_GOES))
 
 
-@test(seconds=590 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def a_primary_whose_power_failed_has_all_that_was_told(stage):
     recording = power.Recording(stage, STEPS)
-    node = spare(recording, "primary2")
+    node = recording.stopped_primary()
     verdicts = Verdicts(stage)
 
     def one(cut):
@@ -74,11 +75,11 @@ def a_primary_whose_power_failed_has_all_that_was_told(stage):
     verdicts.close()
 
 
-@test(seconds=120 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def a_run_of_200_transactions_recovers_from_every_state_between_its_syncs(
         stage):
     recording = power.Recording(stage, 200, {"full.db": ("wal", "full")}, 0)
-    node = spare(recording, "primary2")
+    node = recording.stopped_primary()
     verdicts = Verdicts(stage)
 
     def one(cut):
@@ -89,10 +90,10 @@ def a_run_of_200_transactions_recovers_from_every_state_between_its_syncs(
     verdicts.close()
 
 
-@test(seconds=120 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def power_that_fails_again_while_a_node_recovers_loses_no_more(stage):
     recording = power.Recording(stage, STEPS)
-    node = spare(recording, "primary2")
+    node = recording.stopped_primary()
     verdicts = Verdicts(stage)
 
     def one(cut):
@@ -106,12 +107,12 @@ def power_that_fails_again_while_a_node_recovers_loses_no_more(stage):
             disk.cut(again, *cut[1:], out)
         with power.running(stage, node, out, "third"):
             check_primary(node, said)
-    for cut in recording.cuts("primary", CUTS):
+    for cut in recording.cuts("primary", FEWER):
         verdicts.judge(one, cut)
     verdicts.close()
 
 
-@test(seconds=120 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def calls_that_fail_before_the_power_does_lose_nothing(stage):
     """Calls for what is the node's own fail under load, syncs above all; then
     the power. What a failed sync had to make durable no later one does."""
@@ -119,24 +120,24 @@ def calls_that_fail_before_the_power_does_lose_nothing(stage):
         stage, STEPS, comes_and_goes=0, weather={"primary": "db/*", "replica1": "*"},
         extra="log: { retain: 1MiB }\n")
     primary = recording.nodes.primary
-    first, second = spare(recording, "primary2"), \
-        spare(recording, "replica2", primary.port)
+    second = spare(recording, "replica2", primary.port)
     recording.nodes.replicas = [second]
     verdicts = Verdicts(stage)
 
     def one(cut):
-        with recording.on(first, "primary", cut):
-            check_primary(first, recording.acknowledged(cut))
+        with recording.on(primary, "primary", cut):
+            check_primary(primary, recording.acknowledged(cut))
 
     def other(cut):
         with recording.on(second, "replica1", cut):
             check_durable(second, recording.durable(cut))
             recording.nodes.compare_all(20)
-    for cut in recording.cuts("primary", CUTS):
-        verdicts.judge(one, cut)
-    for cut in recording.cuts("replica1", CUTS and CUTS // 3):
+    for cut in recording.cuts("replica1", FEWER):
         verdicts.judge(other, cut)
     recording.nodes.replicas = []
+    recording.stopped_primary()
+    for cut in recording.cuts("primary", CUTS):
+        verdicts.judge(one, cut)
     verdicts.close()
 
 
@@ -169,7 +170,7 @@ def check_prefix(node, primary_rows):
                    "%s: commit %d is another" % (name, number))
 
 
-@test(seconds=590 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
     recording = power.Recording(stage, STEPS)
     primary = recording.nodes.primary
@@ -188,7 +189,7 @@ def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
                 recording.nodes.compare_all()
         finally:
             os.kill(primary.pid, signal.SIGCONT)
-    for cut in recording.cuts("replica1", CUTS):
+    for cut in recording.cuts("replica1", FEWER):
         verdicts.judge(one, cut)
     recording.nodes.replicas = []
     verdicts.close()
@@ -206,11 +207,11 @@ def commit_once(node):
                 connection.execute("INSERT INTO again VALUES (1)")
 
 
-@test(seconds=590 if not LONG else 3600)
+@test(seconds=LIMIT, sample=True)
 def a_replica_that_lived_on_agrees_with_a_primary_whose_power_failed(stage):
     recording = power.Recording(stage, STEPS)
-    pair = copy.copy(recording.nodes)
-    pair.primary = spare(recording, "primary2")
+    pair = recording.nodes
+    recording.stopped_primary()
     node = spare(recording, "replica2", pair.primary.port)
     pair.replicas = [node]
     verdicts, copies = Verdicts(stage), collections.Counter()
@@ -228,7 +229,8 @@ def a_replica_that_lived_on_agrees_with_a_primary_whose_power_failed(stage):
             for name in pair.primary.databases():
                 pair.compare(name, 20)
             copies.update(power.copies_in(pair.primary.log_text()))
-    for cut in recording.cuts("primary", CUTS):
+    for cut in recording.cuts("primary", FEWER):
         verdicts.judge(one, cut)
+    pair.replicas = []
     stage.say("copied again:", dict(copies))
     verdicts.close()

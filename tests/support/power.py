@@ -128,6 +128,7 @@ class Recording:
                                               node.data).start()
                       for node in self.nodes.nodes}
         stage.closers.append(self.nodes.close)  # before the disks
+        self.living = self.disks["primary"]
         if "RECORDING" in os.environ:
             self.load_earlier(os.environ["RECORDING"])
         else:
@@ -142,16 +143,20 @@ class Recording:
         self.marks = faultfs.Marks(self.traces["primary"])
 
     def load_earlier(self, folder):
-        """Its traces are ours, and the primary runs where it ended."""
+        """Its traces are ours, and the primary runs where it ended. Journals
+        of several files name one another by their old path."""
+        mount = os.path.join(folder, "primary/mnt")
+        with contextlib.suppress(OSError):
+            os.unlink(mount) if os.path.islink(mount) else os.rmdir(mount)
+            os.symlink(self.nodes.primary.mount, mount)
         for disk in self.disks.values():
             disk.close()
             shutil.copy(os.path.join(folder, os.path.basename(disk.home),
                                      "trace"), disk.trace)
         disk = self.disks["primary"]
         events = len(disk.events())
-        again = faultfs.Disk(self.stage, "last", self.nodes.primary.data,
-                             disk.cut(events, "kept"))
-        again.start()
+        self.living = faultfs.Disk(self.stage, "last", self.nodes.primary.data,
+                                   disk.cut(events, "kept")).start()
         self.nodes.primary.start()
 
     def create(self):
@@ -201,10 +206,10 @@ class Recording:
 
     # ---- cuts ----------------------------------------------------------------
 
-    def cuts(self, who, count=None, between=0):
+    def cuts(self, who, count, between=0):
         """Of all places where a sync is about to be done, and so many between
         them, with all fates, on both kinds of disk: `count`, drawn from all.
-        None: every one."""
+        0: every one."""
         rng = self.stage.rng
         if "CUT" in os.environ:
             events, fate, seed, kind = os.environ["CUT"].split()
@@ -215,7 +220,7 @@ class Recording:
         every = [Cut(point, fate, rng.randrange(1 << 32), kind)
                  for point in points for fate in faultfs.FATES
                  for kind in ("strict", "journal")]
-        if count is None or count >= len(every):
+        if count == 0 or count >= len(every):
             return every
         return sorted(rng.sample(every, count))
 
@@ -224,6 +229,13 @@ class Recording:
         trace = self.traces[who]
         now = trace[min(cut.events, len(trace) - 1)].time_ns
         return sum(1 for event in self.traces[other] if event.time_ns <= now)
+
+    def stopped_primary(self):
+        """For states of its disk: they are looked at below the path where they
+        were made, because journals of several files name one another."""
+        self.nodes.primary.stop()
+        self.living.close()
+        return self.nodes.primary
 
     def acknowledged(self, cut):
         """name -> Told, of all that was told before."""
