@@ -186,12 +186,7 @@ static int tail_capture(struct wal_walk *walk)
     return 0;
 }
 
-/*
- * Where the log's last WAL record left off in this WAL; false: elsewhere. Also
- * in the generation right after (salt1 one more): was the older one captured
- * to its end? The gate saw to that, but for a checkpointer with synchronous=
- * OFF, and nothing that is left of it tells which it was.
- */
+/* Where the log's last WAL record left off in this WAL; false: elsewhere. */
 static bool walk_place(struct wal_walk *walk, const struct record_header *last)
 {
     walk->after = last->wal_frame;
@@ -255,6 +250,61 @@ static int check_page_one(struct database *database, bool wal_missing)
     os_close(&database->main_file);
     rollback_explained(database);
     return 0;
+}
+
+/* Is each page of the database file what the log's end says? */
+static int file_is_at_log_end(struct database *database, bool *ret_is)
+{
+    const struct hashes *hashes = &database->hashes;
+    uint32_t page_bytes = database->view.page_bytes;
+    uint8_t *page = NULL;
+    bool is = true;
+    int rc = attach_main(database);
+
+    if (rc == 0)
+        rc = os_alloc(&page, page_bytes, SITE_RECOVER_READ);
+    for (pgno_t pgno = 1; rc == 0 && is && pgno <= hashes->count; pgno++) {
+        ssize_t n;
+
+        if (hashes_get(hashes, pgno) == 0)
+            continue; /* never written */
+        n = os_pread(&database->main_file, page, page_bytes,
+                     (uint64_t)(pgno - 1) * page_bytes, SITE_RECOVER_READ);
+        rc = n < 0 ? (int)n : 0;
+        is = n == (ssize_t)page_bytes &&
+             page_hash(pgno, page, page_bytes) == hashes_get(hashes, pgno);
+    }
+    os_free(&page);
+    os_close(&database->main_file);
+    *ret_is = is;
+    return rc;
+}
+
+/*
+ * Another generation than the log's last record was in: after a power cut that
+ * is the rule, the log was synced by the last checkpoint. A generation begins
+ * when all before it is in the file, and nothing of it gets there before the
+ * log has it: so if the file is at the log's end, this is what came next, and
+ * keeps the names that replicas know it by. Salts prove nothing, they often
+ * begin at random; and a checkpointer with synchronous=OFF waits for nobody.
+ */
+static int next_generation(struct wal_walk *walk,
+                           const struct record_header *last)
+{
+    struct database *database = walk->database;
+    bool is_next = false;
+    int rc = 0;
+
+    if (!database->needs_reread && database->hashes.count > 0 &&
+        walk->header.page_bytes == database->view.page_bytes)
+        rc = file_is_at_log_end(database, &is_next);
+    if (rc < 0 || !is_next) {
+        database->needs_reread = true;
+        return rc;
+    }
+    walk->after = 0;
+    rc = walk_chain(walk, walk->header.chain, 1, last);
+    return rc < 0 ? rc : tail_capture(walk);
 }
 
 /* Behind the frames without a checksum: what follows the log is captured,
@@ -340,7 +390,7 @@ int recover_wal(struct database *database)
     if (rc == 0 && !walk.valid) {
         rc = check_page_one(database, walk.missing);
     } else if (rc == 0 && !walk_place(&walk, last)) {
-        database->needs_reread = true;
+        rc = next_generation(&walk, last);
     } else if (rc == 0) {
         rc = walk_chain(&walk, walk.header.chain, 1, last);
         if (rc == 0 && !walk.after_seen)
