@@ -65,8 +65,8 @@ int logdir_replace(struct database *database, struct log *log, const char *path)
                        SITE_REPLICA_LOG);
     /* Before anybody is told that something in it is durable. */
     if (rc == 0)
-        rc = os_sync_dir(database->catalog->config.data_fd,
-                         database->directory, SITE_REPLICA_LOG);
+        rc = os_sync_dir(database->catalog->config.data_fd, database->directory,
+                         SITE_REPLICA_LOG);
     if (rc < 0)
         return rc;
     database->retired[database->retired_count++] = database->log;

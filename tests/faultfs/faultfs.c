@@ -29,7 +29,7 @@ static int fail(const char *what, int rc)
     return 1;
 }
 
-/* ---- mount ---------------------------------------------------------------- */
+/* ---- mount --------------------------------------------------------------- */
 
 static int serve(const char *mountpoint)
 {
@@ -75,7 +75,7 @@ static int mount_command(char **words)
     return rc < 0 ? fail(words[3], rc) : serve(words[1]);
 }
 
-/* ---- list ----------------------------------------------------------------- */
+/* ---- list ---------------------------------------------------------------- */
 
 #define OBJECTS_MAX (1u << 20)
 
@@ -114,7 +114,7 @@ static int list_command(char **words)
     return rc < 0 ? fail(words[0], rc) : 0;
 }
 
-/* ---- cut ------------------------------------------------------------------ */
+/* ---- cut ----------------------------------------------------------------- */
 
 static int fate_of(const char *word)
 {

@@ -171,7 +171,7 @@ void event_owner(struct trace_event *event, const struct stat *status)
     event->mtime_ns = mtime_of(status);
 }
 
-/* ---- what is there when it begins ----------------------------------------- */
+/* ---- what is there when it begins ---------------------------------------- */
 
 typedef int visit(uint64_t parent, const char *name, int fd,
                   const struct stat *status);

@@ -19,7 +19,7 @@
 
 #define NODE_PATH_BYTES 64 /* of a link to the backing file */
 
-/* ---- nodes.c: numbers and backing files ----------------------------------- */
+/* ---- nodes.c: numbers and backing files ---------------------------------- */
 
 /* Opens the backing directory and gives everything below it a number; adds
  * what is there already to the trace, as durable. 0 or a negative errno. */
@@ -48,7 +48,7 @@ int nodes_status(fuse_ino_t number, int fd, struct stat *ret_status);
 
 uint64_t mtime_of(const struct stat *status);
 
-/* ---- serve_names.c, serve_files.c: requests ------------------------------- */
+/* ---- serve_names.c, serve_files.c: requests ------------------------------ */
 
 #define SERVE_TIMEOUT_S 1e9 /* nobody but the kernel changes anything */
 

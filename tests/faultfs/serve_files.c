@@ -37,7 +37,7 @@ static void tell(enum trace_kind kind, fuse_ino_t number, int fd,
     recorder_add(&item);
 }
 
-/* ---- attributes ----------------------------------------------------------- */
+/* ---- attributes ---------------------------------------------------------- */
 
 static void serve_getattr(fuse_req_t req, fuse_ino_t number,
                           struct fuse_file_info *info)
@@ -150,7 +150,7 @@ static void serve_statfs(fuse_req_t req, fuse_ino_t number)
         fuse_reply_statfs(req, &status);
 }
 
-/* ---- bytes ---------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------- */
 
 static void serve_open(fuse_req_t req, fuse_ino_t number,
                        struct fuse_file_info *info)
@@ -255,7 +255,7 @@ static void serve_fallocate(fuse_req_t req, fuse_ino_t number, int mode,
     fuse_reply_err(req, -rc);
 }
 
-/* ---- syncs: nothing is really synced, the trace is the disk ----------------- */
+/* ---- syncs: nothing is really synced, the trace is the disk -------------- */
 
 static void sync_number(fuse_req_t req, fuse_ino_t number, enum trace_kind kind)
 {

@@ -43,7 +43,7 @@ static void serve_forget_multi(fuse_req_t req, size_t count,
     fuse_reply_none(req);
 }
 
-/* ---- names that come ------------------------------------------------------ */
+/* ---- names that come ----------------------------------------------------- */
 
 /* The system has made parent/name (rc 0): its owner and its event. Locked. */
 static int tell_new(fuse_req_t req, enum trace_kind kind, fuse_ino_t parent,
@@ -151,7 +151,7 @@ static void serve_create(fuse_req_t req, fuse_ino_t parent, const char *name,
         fuse_reply_err(req, -rc);
 }
 
-/* ---- names that go -------------------------------------------------------- */
+/* ---- names that go ------------------------------------------------------- */
 
 static int take_away(fuse_ino_t parent, const char *name, enum trace_kind kind)
 {
@@ -222,7 +222,7 @@ static void serve_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
     fuse_reply_err(req, -rc);
 }
 
-/* ---- directories ---------------------------------------------------------- */
+/* ---- directories --------------------------------------------------------- */
 
 static void serve_opendir(fuse_req_t req, fuse_ino_t number,
                           struct fuse_file_info *info)

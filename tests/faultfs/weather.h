@@ -3,8 +3,8 @@
  * tests/faultfs/weather.h - what goes wrong while the file system runs.
  *
  * Commands, one a line:
- *   fail write|sync K ERRNO [PATTERN]   the K-th from now on fails; K+: that one
- *                                       and all after it. PATTERN: of those
+ *   fail write|sync K ERRNO [PATTERN]   the K-th from now on fails; K+: that
+ *                                       one and all after it. PATTERN: of those
  *                                       files alone whose path matches
  *                                       (fnmatch, from the mount's root)
  *   full BYTES                          files may grow by so many bytes, then

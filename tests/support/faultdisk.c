@@ -97,7 +97,7 @@ void faultdisk_free(struct faultdisk *disk)
     free(disk);
 }
 
-/* ---- what is durable ------------------------------------------------------ */
+/* ---- what is durable ----------------------------------------------------- */
 
 static bool is_name(const struct change *change)
 {
@@ -199,7 +199,7 @@ void faultdisk_take(struct faultdisk *disk, const struct trace_item *item)
         take_change(disk, item);
 }
 
-/* ---- what is there after the cut ------------------------------------------ */
+/* ---- what is there after the cut ----------------------------------------- */
 
 static size_t first_waiting(const struct faultdisk *disk)
 {
@@ -297,7 +297,7 @@ static void entries_make(struct faultdisk *disk)
     }
 }
 
-/* ---- writing it down ------------------------------------------------------- */
+/* ---- writing it down ----------------------------------------------------- */
 
 struct content {
     uint8_t *bytes;

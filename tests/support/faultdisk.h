@@ -17,8 +17,8 @@
  *
  * A rename is one thing on both: all of it or nothing. A sync of a file that
  * fails makes nothing durable, and what it should have made so never becomes
- * durable by a later sync (the kernel calls the pages clean); it may be there by
- * luck. Names are not in the page cache: a later sync does for them.
+ * durable by a later sync (the kernel calls the pages clean); it may be there
+ * by luck. Names are not in the page cache: a later sync does for them.
  *
  * Pure but for faultdisk_write(). One thread.
  */

@@ -35,7 +35,7 @@ static void end(struct story *story)
     faultdisk_free(story->disk);
 }
 
-/* ---- telling it ----------------------------------------------------------- */
+/* ---- telling it ---------------------------------------------------------- */
 
 static void name(struct story *story, enum trace_kind kind, uint64_t object,
                  const char *text)
@@ -99,7 +99,7 @@ static void settled(struct story *story, uint64_t object, const char *path,
     sync_object(story, TRACE_ROOT, 0);
 }
 
-/* ---- asking it ------------------------------------------------------------ */
+/* ---- asking it ----------------------------------------------------------- */
 
 static const char *state(struct story *story, enum faultdisk_fate fate,
                          uint64_t seed)
@@ -136,7 +136,7 @@ static const char *after(struct story *story, enum faultdisk_fate fate,
     return content(state(story, fate, 1), file);
 }
 
-/* ---- bytes ---------------------------------------------------------------- */
+/* ---- bytes --------------------------------------------------------------- */
 
 TEST(what_was_synced_is_there_and_what_was_not_is_lost)
 {
@@ -264,7 +264,7 @@ TEST(names_that_a_failed_sync_left_out_a_later_one_makes_durable)
     end(&story);
 }
 
-/* ---- names ---------------------------------------------------------------- */
+/* ---- names --------------------------------------------------------------- */
 
 TEST(a_file_that_was_synced_needs_its_folder_synced_for_its_name)
 {
