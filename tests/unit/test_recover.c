@@ -78,6 +78,40 @@ TEST(a_commit_stands_at_the_published_end_and_a_start_captures_nothing_again)
     the_end();
 }
 
+/* The log was synced by the checkpoint, the power failed two commits later:
+ * replicas may have them. */
+TEST(commits_in_a_wal_that_started_over_behind_the_log_keep_their_names)
+{
+    struct position before;
+
+    a_primary_in_wal_mode("");
+    before = view.position;
+    stock_exec(application, "PRAGMA wal_checkpoint(TRUNCATE);"
+                            "INSERT INTO rows VALUES ('three');"
+                            "INSERT INTO rows VALUES ('four')");
+    starts_again();
+    EXPECT_FALSE(database->needs_reread);
+    EXPECT_EQ(view.position.epoch, before.epoch);
+    EXPECT_EQ(view.position.txid, before.txid + 2);
+    EXPECT_EQ(view.position.sum, sum_of_files());
+    the_end();
+}
+
+/* Nobody waited for the log: a checkpointer with synchronous=OFF. What else
+ * was copied back, and is in this WAL no more, cannot be known. */
+TEST(a_wal_that_started_over_behind_a_file_the_log_does_not_know_is_no_proof)
+{
+    a_primary_in_wal_mode("");
+    stock_exec(application, "PRAGMA wal_checkpoint(TRUNCATE);"
+                            "INSERT INTO rows VALUES ('three');"
+                            "PRAGMA wal_checkpoint(TRUNCATE);"
+                            "INSERT INTO rows VALUES ('four')");
+    starts_again();
+    EXPECT_TRUE(database->needs_reread);
+    EXPECT_EQ(view.position.txid, 2);
+    the_end();
+}
+
 /* Without powersafe overwrite SQLite fills a sector with the last frame again
  * and again, each a commit: all of them are this one. */
 TEST(what_pads_a_commit_behind_its_prepared_frame_is_not_captured_again)
