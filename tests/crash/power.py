@@ -170,10 +170,8 @@ def check_prefix(node, primary_rows):
                    "%s: commit %d is another" % (name, number))
 
 
-@test(seconds=LIMIT, sample=True)
-def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
-    recording = power.Recording(stage, STEPS)
-    primary = recording.nodes.primary
+def replica_on_each_cut(recording):
+    stage, primary = recording.stage, recording.nodes.primary
     node = spare(recording, "replica2", primary.port)
     rows = {name: power.look(primary.path(name)) for name in recording.kinds}
     recording.nodes.replicas = [node]
@@ -193,6 +191,19 @@ def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
         verdicts.judge(one, cut)
     recording.nodes.replicas = []
     verdicts.close()
+
+
+@test(seconds=LIMIT, sample=True)
+def a_replica_whose_power_failed_shows_a_prefix_and_catches_up(stage):
+    replica_on_each_cut(power.Recording(stage, STEPS))
+
+
+@test(seconds=LIMIT, sample=True)
+def a_replica_whose_power_failed_in_a_copy_shows_a_prefix_and_catches_up(stage):
+    recording = power.Recording(stage, 3, comes_and_goes=0, is_copied=True)
+    expect(set(recording.copied) == set(recording.kinds), "no copies: %s"
+           % recording.copied)
+    replica_on_each_cut(recording)
 
 
 # ---- both -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ starts a node on the state that a cut leaves.
 """
 import collections
 import contextlib
+import glob
 import json
 import os
 import random
@@ -118,9 +119,10 @@ def copies_in(log):
 
 class Recording:
     def __init__(self, stage, steps, kinds=None, comes_and_goes=2, extra="",
-                 weather=None):
+                 weather=None, is_copied=False):
         """weather: by the name of a node, for which files of its disk calls
-        fail while the load runs."""
+        fail while the load runs. is_copied: then the replica is given copies,
+        over what it has."""
         self.stage, self.weather = stage, weather or {}
         self.kinds = kinds or KINDS
         self.nodes = cluster.Cluster(stage, 1, extra=extra)
@@ -136,6 +138,8 @@ class Recording:
             self.create()
             self.load(steps, comes_and_goes)
             self.nodes.compare_all(20)
+            if is_copied:
+                self.copy()
             self.nodes.replicas[0].stop()
         self.copied = copies_in(self.nodes.primary.log_text())
         self.traces = {name: disk.events()
@@ -203,6 +207,22 @@ class Recording:
         self.stage.say("storms:", workers.stop(blows))
         self.stage.say("durable on the replica:", listener.stop())
         self.stage.say(dict(did))
+
+    def copy(self):
+        """The primary loses its log: what the replica misses, it can only
+        give it as a copy."""
+        primary, (replica,) = self.nodes.primary, self.nodes.replicas
+        replica.stop()
+        for name in self.kinds:
+            with sql.connect(primary.path(name)) as connection:
+                connection.execute("CREATE TABLE missed(v)")
+            primary.token(name)
+        primary.stop()
+        for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
+            os.unlink(name)
+        primary.start()
+        replica.start()
+        self.nodes.compare_all(20)
 
     # ---- cuts ----------------------------------------------------------------
 
