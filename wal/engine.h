@@ -152,7 +152,8 @@ struct apply {
 /* A copy that is coming in, built beside the database. */
 struct incoming {
     bool active;
-    bool ended; /* all pages are here, records are redone on the file */
+    bool suspect; /* a sync failed: what is in memory may not be on disk */
+    bool ended;   /* all pages are here, records are redone on the file */
     struct os_file file; /* data/db/<lineage>/incoming */
     struct log *log;     /* its records, until it is in place; NULL: the
                             database's own (a first file, not a copy) */
@@ -208,7 +209,6 @@ struct database {
     struct log *retired[LOGS_RETIRED_MAX]; /* replaced; others may be in them */
     unsigned retired_count;
     struct meta meta;
-    bool meta_unsaved; /* the last save failed: disk and memory differ */
     struct hashes hashes;
     txid_t hashes_saved_txid;
     uint64_t hashes_saved_bytes; /* log bytes at the last save */
@@ -229,6 +229,7 @@ struct database {
     bool paced; /* [lock] capture looks at intervals, no events; see pace.h */
     struct list ready;   /* [lock] parked requests, each after what it must */
     struct list waiting; /* [lock] those that could not be answered yet */
+    bool meta_unsaved;   /* the last save failed: disk and memory differ */
     bool needs_reread;
     bool told_no_journal; /* said once */
     bool closing;         /* the node stops: nothing is opened any more. A

@@ -196,6 +196,25 @@ static int parents_make(struct database *database)
     return rc;
 }
 
+/* After a failed sync the kernel may call pages clean that it could not write:
+ * only what is written again is synced by the next one. */
+static int file_write_again(struct incoming *incoming)
+{
+    uint64_t size = (uint64_t)incoming->size_pages * incoming->page_bytes;
+    uint8_t *page;
+    int rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_WRITE);
+
+    for (uint64_t at = 0; rc == 0 && at < size; at += incoming->page_bytes) {
+        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, at,
+                           SITE_INCOMING_WRITE);
+        if (rc == 0)
+            rc = os_pwrite(&incoming->file, page, incoming->page_bytes, at,
+                           SITE_INCOMING_WRITE);
+    }
+    os_free(&page);
+    return rc;
+}
+
 /* The finished file, ready for its place: size, WAL mode, owner, durable. */
 static int file_finish(struct database *database)
 {
@@ -215,12 +234,16 @@ static int file_finish(struct database *database)
         rc = os_pwrite(&incoming->file, page, sizeof page, 0,
                        SITE_INCOMING_WRITE);
     }
+    if (rc == 0 && incoming->suspect)
+        rc = file_write_again(incoming);
     if (rc < 0)
         return rc;
     if (fchown(incoming->file.fd, meta->uid, meta->gid) != 0 ||
         fchmod(incoming->file.fd, meta->mode & 07777) != 0)
         return site_fail(SITE_INCOMING_PLACE, database->name, errno);
-    return os_fsync(&incoming->file, SITE_INCOMING_SYNC);
+    rc = os_fsync(&incoming->file, SITE_INCOMING_SYNC);
+    incoming->suspect = rc < 0;
+    return rc;
 }
 
 /* Nobody has it open: the file takes its place. Renamed below the mount: the

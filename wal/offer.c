@@ -203,7 +203,9 @@ static void refuse(struct database *database)
     char reason[sizeof database->view.stopped];
 
     snprintf(reason, sizeof reason, "%s", site_failure());
-    if (!database->incoming.active && apply_from_log(database) < 0)
+    /* Not attached: it is the file that contradicts us. */
+    if (!database->incoming.active && database->anchor.connection != NULL &&
+        apply_from_log(database) < 0)
         apply_abandon(database);
     replica_stop(database, reason);
 }

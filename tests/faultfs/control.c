@@ -65,7 +65,7 @@ int control_start(const char *path)
         return -errno;
     if (strlen(path) >= sizeof address.sun_path)
         return -ENAMETOOLONG;
-    strcpy(address.sun_path, path);
+    snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
     if (bind(fd, (struct sockaddr *)&address, sizeof address) != 0 ||
         listen(fd, 64) != 0)
         return -errno;

@@ -182,23 +182,30 @@ static int walk(int dirfd, uint64_t parent, visit *visit_one)
     DIR *dir = fdopendir(dirfd);
     struct dirent *entry;
     struct stat status;
-    int rc = dir == NULL ? -errno : 0, fd;
+    int rc = 0, fd;
 
+    if (dir == NULL)
+        return -errno;
     while (rc == 0 && (entry = readdir(dir)) != NULL) {
         if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
             continue;
         fd = openat(dirfd, entry->d_name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &status) != 0)
+        if (fd < 0) {
             rc = -errno;
-        else
-            rc = visit_one(parent, entry->d_name, fd, &status);
+            break;
+        }
+        if (fstat(fd, &status) != 0) {
+            rc = -errno;
+            close(fd);
+            break;
+        }
+        rc = visit_one(parent, entry->d_name, fd, &status);
         if (rc == 0 && S_ISDIR(status.st_mode))
             rc = walk(fd, number_of(fd), visit_one);
-        else if (fd >= 0)
+        else
             close(fd);
     }
-    if (dir != NULL)
-        closedir(dir);
+    closedir(dir);
     return rc;
 }
 

@@ -20,7 +20,7 @@ static struct story begin(enum faultdisk_kind kind)
 {
     struct story story = {.disk = faultdisk_new(kind)};
 
-    strcpy(story.folder, "/tmp/tidemark-test-XXXXXX");
+    snprintf(story.folder, sizeof story.folder, "/tmp/tidemark-test-XXXXXX");
     if (mkdtemp(story.folder) == NULL)
         abort();
     return story;
@@ -301,7 +301,7 @@ TEST(names_in_a_journal_come_in_their_order)
     for (uint64_t seed = 0; seed < 50; seed++) {
         char path[128];
 
-        strcpy(path, state(&story, FAULTDISK_FREE, seed));
+        snprintf(path, sizeof path, "%s", state(&story, FAULTDISK_FREE, seed));
         EXPECT_TRUE(strcmp(content(path, "b"), "none") == 0 ||
                     strcmp(content(path, "a"), "none") != 0);
     }
