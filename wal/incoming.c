@@ -321,6 +321,8 @@ static int place(struct database *database)
     if (database->view.page_bytes != incoming->page_bytes)
         return replica_replace(database, place_by_rename);
     rc = replica_attach(database);
+    if (rc == -EBADMSG) /* what is in its place is no database any more */
+        return replica_replace(database, place_by_rename);
     return rc < 0 ? rc : place_by_wal(database);
 }
 

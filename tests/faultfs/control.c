@@ -3,7 +3,7 @@
 #include "tests/faultfs/control.h"
 
 #include "tests/faultfs/recorder.h"
-#include "tests/faultfs/weather.h"
+#include "tests/faultfs/mishap.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -19,7 +19,7 @@ static void answer(FILE *stream, char *line)
     line[strcspn(line, "\n")] = '\0';
     if (strncmp(line, "mark ", 5) == 0)
         fprintf(stream, "ok %ju\n", (uintmax_t)recorder_mark(line + 5));
-    else if (weather_command(line) == 0)
+    else if (mishap_command(line) == 0)
         fprintf(stream, "ok\n");
     else
         fprintf(stream, "error\n");

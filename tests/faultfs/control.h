@@ -3,7 +3,7 @@
  * tests/faultfs/control.h - commands while the file system runs.
  *
  * A Unix socket; each line is a command, each answer a line: "ok" or "error".
- * Commands are those of weather.h, and
+ * Commands are those of mishap.h, and
  *   mark TEXT     an event that says TEXT; answered by "ok N": its number,
  *                 and so many events are there now
  */

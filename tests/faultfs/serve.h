@@ -12,7 +12,7 @@
 #define FUSE_USE_VERSION FUSE_MAKE_VERSION(3, 17)
 
 #include "tests/faultfs/recorder.h"
-#include "tests/faultfs/weather.h"
+#include "tests/faultfs/mishap.h"
 
 #include <fuse_lowlevel.h>
 #include <limits.h>

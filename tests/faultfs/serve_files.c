@@ -11,12 +11,12 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
-static int meet(enum weather_call call, fuse_ino_t number)
+static int meet(enum mishap_call call, fuse_ino_t number)
 {
     char name[PATH_MAX];
 
     nodes_name(number, name);
-    return weather_meet(call, name);
+    return mishap_meet(call, name);
 }
 
 /* Done to fd: says when, and adds the event. Locked. */
@@ -60,7 +60,7 @@ static uint64_t grow_to(fuse_ino_t number, int fd, uint64_t end)
     if (nodes_status(number, fd, &status) < 0)
         return end;
     size = (uint64_t)status.st_size;
-    return end <= size ? end : size + weather_room(end - size);
+    return end <= size ? end : size + mishap_room(end - size);
 }
 
 static int set_size(fuse_ino_t number, const char *path, off_t size)
@@ -122,7 +122,7 @@ static void serve_setattr(fuse_req_t req, fuse_ino_t number, struct stat *want,
                           int what, struct fuse_file_info *info)
 {
     struct stat status;
-    int rc = meet(what & FUSE_SET_ATTR_SIZE ? WEATHER_WRITE : WEATHER_OTHER,
+    int rc = meet(what & FUSE_SET_ATTR_SIZE ? MISHAP_WRITE : MISHAP_OTHER,
                   number);
 
     (void)info;
@@ -167,7 +167,7 @@ static void serve_open(fuse_req_t req, fuse_ino_t number,
         return;
     }
     if (info->flags & O_TRUNC) {
-        rc = meet(WEATHER_WRITE, number);
+        rc = meet(MISHAP_WRITE, number);
         recorder_lock();
         if (rc == 0)
             rc = set_size(number, path, 0);
@@ -224,7 +224,7 @@ static ssize_t write_some(fuse_ino_t number, int fd, const char *bytes,
 static void serve_write(fuse_req_t req, fuse_ino_t number, const char *bytes,
                         size_t size, off_t offset, struct fuse_file_info *info)
 {
-    ssize_t n = meet(WEATHER_WRITE, number);
+    ssize_t n = meet(MISHAP_WRITE, number);
 
     recorder_lock();
     if (n == 0)
@@ -242,7 +242,7 @@ static void serve_fallocate(fuse_req_t req, fuse_ino_t number, int mode,
 {
     char path[NODE_PATH_BYTES];
     struct stat status;
-    int rc = mode != 0 ? -EOPNOTSUPP : meet(WEATHER_WRITE, number);
+    int rc = mode != 0 ? -EOPNOTSUPP : meet(MISHAP_WRITE, number);
 
     (void)info;
     nodes_path(number, path);
@@ -261,7 +261,7 @@ static void sync_number(fuse_req_t req, fuse_ino_t number, enum trace_kind kind)
 {
     struct trace_item item = {
         .event.kind = kind,
-        .event.error = meet(WEATHER_SYNC, number),
+        .event.error = meet(MISHAP_SYNC, number),
         .event.object = number,
     };
 

@@ -69,7 +69,7 @@ static int tell_new(fuse_req_t req, enum trace_kind kind, fuse_ino_t parent,
 static void serve_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
                         mode_t mode, dev_t device)
 {
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     recorder_lock();
     if (rc == 0 && mknodat(nodes_fd(parent), name, mode, device) != 0)
@@ -83,7 +83,7 @@ static void serve_mknod(fuse_req_t req, fuse_ino_t parent, const char *name,
 static void serve_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name,
                         mode_t mode)
 {
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     recorder_lock();
     if (rc == 0 && mkdirat(nodes_fd(parent), name, mode) != 0)
@@ -98,7 +98,7 @@ static void serve_link(fuse_req_t req, fuse_ino_t number, fuse_ino_t parent,
                        const char *name)
 {
     char path[NODE_PATH_BYTES];
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     nodes_path(number, path);
     recorder_lock();
@@ -133,7 +133,7 @@ static void serve_create(fuse_req_t req, fuse_ino_t parent, const char *name,
                          mode_t mode, struct fuse_file_info *info)
 {
     struct fuse_entry_param entry = {0};
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     /* The kernel asks for what it knows is not there. */
     if (rc == 0)
@@ -172,14 +172,14 @@ static int take_away(fuse_ino_t parent, const char *name, enum trace_kind kind)
 
 static void serve_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     fuse_reply_err(req, -(rc < 0 ? rc : take_away(parent, name, TRACE_UNLINK)));
 }
 
 static void serve_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     fuse_reply_err(req, -(rc < 0 ? rc : take_away(parent, name, TRACE_RMDIR)));
 }
@@ -213,7 +213,7 @@ static void serve_rename(fuse_req_t req, fuse_ino_t parent, const char *name,
                          fuse_ino_t parent_to, const char *name_to,
                          unsigned flags)
 {
-    int rc = weather_meet(WEATHER_OTHER, "");
+    int rc = mishap_meet(MISHAP_OTHER, "");
 
     if (rc == 0 && (flags & ~(unsigned)RENAME_NOREPLACE) != 0)
         rc = -EINVAL;

@@ -82,7 +82,7 @@ class Disk:
         return self
 
     def tell(self, *words):
-        """A command of tests/faultfs/weather.h."""
+        """A command of tests/faultfs/mishap.h."""
         self.marker.ask(*words)
 
     def mark(self, *words):

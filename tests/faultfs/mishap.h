@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/faultfs/weather.h - what goes wrong while the file system runs.
+ * tests/faultfs/mishap.h - what goes wrong while the file system runs.
  *
  * Commands, one a line:
  *   fail write|sync K ERRNO [PATTERN]   the K-th from now on fails; K+: that
@@ -14,22 +14,22 @@
  *
  * Any thread.
  */
-#ifndef TIDEMARK_TESTS_FAULTFS_WEATHER_H
-#define TIDEMARK_TESTS_FAULTFS_WEATHER_H
+#ifndef TIDEMARK_TESTS_FAULTFS_MISHAP_H
+#define TIDEMARK_TESTS_FAULTFS_MISHAP_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-enum weather_call { WEATHER_WRITE, WEATHER_SYNC, WEATHER_OTHER };
+enum mishap_call { MISHAP_WRITE, MISHAP_SYNC, MISHAP_OTHER };
 
 /* 0 or -EINVAL. line is taken apart. */
-int weather_command(char *line);
+int mishap_command(char *line);
 
 /* Waits while it is frozen, then says what this call gets: 0, or a negative
  * errno. path is asked only where somebody wants to know. */
-int weather_meet(enum weather_call call, const char *path);
+int mishap_meet(enum mishap_call call, const char *path);
 
 /* How many of these bytes a file may grow by. They are taken. */
-uint64_t weather_room(uint64_t bytes);
+uint64_t mishap_room(uint64_t bytes);
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tests/faultfs/weather.c - see weather.h. */
-#include "tests/faultfs/weather.h"
+/* tests/faultfs/mishap.c - see mishap.h. */
+#include "tests/faultfs/mishap.h"
 
 #include <errno.h>
 #include <fnmatch.h>
@@ -19,11 +19,11 @@ struct rule {
 static struct {
     pthread_mutex_t lock;
     pthread_cond_t thawed;
-    struct rule rules[2]; /* by enum weather_call */
+    struct rule rules[2]; /* by enum mishap_call */
     bool is_full;         /* soon: when room is used up */
     uint64_t room;
     bool frozen, frozen_sync;
-} weather = {
+} mishap = {
     .lock = PTHREAD_MUTEX_INITIALIZER,
     .thawed = PTHREAD_COND_INITIALIZER,
 };
@@ -44,8 +44,7 @@ static int fail_command(char **rest)
     rule.error = strcmp(error, "ENOSPC") == 0 ? ENOSPC : EIO;
     snprintf(rule.pattern, sizeof rule.pattern, "%s",
              pattern == NULL ? "*" : pattern);
-    weather.rules[strcmp(what, "sync") == 0 ? WEATHER_SYNC : WEATHER_WRITE] =
-        rule;
+    mishap.rules[strcmp(what, "sync") == 0 ? MISHAP_SYNC : MISHAP_WRITE] = rule;
     return 0;
 }
 
@@ -53,8 +52,8 @@ static int freeze_command(char **rest)
 {
     const char *what = strtok_r(NULL, " ", rest);
 
-    weather.frozen = what != NULL && strcmp(what, "all") == 0;
-    weather.frozen_sync = true;
+    mishap.frozen = what != NULL && strcmp(what, "all") == 0;
+    mishap.frozen_sync = true;
     return what == NULL ? -EINVAL : 0;
 }
 
@@ -64,26 +63,26 @@ static int full_command(char **rest)
 
     if (bytes == NULL)
         return -EINVAL;
-    weather.is_full = true;
-    weather.room = strtoull(bytes, NULL, 10);
+    mishap.is_full = true;
+    mishap.room = strtoull(bytes, NULL, 10);
     return 0;
 }
 
 static int clear_command(void)
 {
-    memset(weather.rules, 0, sizeof weather.rules);
-    weather.is_full = weather.frozen = weather.frozen_sync = false;
-    pthread_cond_broadcast(&weather.thawed);
+    memset(mishap.rules, 0, sizeof mishap.rules);
+    mishap.is_full = mishap.frozen = mishap.frozen_sync = false;
+    pthread_cond_broadcast(&mishap.thawed);
     return 0;
 }
 
-int weather_command(char *line)
+int mishap_command(char *line)
 {
     char *rest = NULL;
     const char *word = strtok_r(line, " ", &rest);
     int rc = -EINVAL;
 
-    pthread_mutex_lock(&weather.lock);
+    pthread_mutex_lock(&mishap.lock);
     if (word == NULL)
         rc = -EINVAL;
     else if (strcmp(word, "fail") == 0)
@@ -94,7 +93,7 @@ int weather_command(char *line)
         rc = freeze_command(&rest);
     else if (strcmp(word, "clear") == 0)
         rc = clear_command();
-    pthread_mutex_unlock(&weather.lock);
+    pthread_mutex_unlock(&mishap.lock);
     return rc;
 }
 
@@ -111,26 +110,26 @@ static int rule_meet(struct rule *rule, const char *path)
     return -rule->error;
 }
 
-int weather_meet(enum weather_call call, const char *path)
+int mishap_meet(enum mishap_call call, const char *path)
 {
     int rc = 0;
 
-    pthread_mutex_lock(&weather.lock);
-    while (weather.frozen || (weather.frozen_sync && call == WEATHER_SYNC))
-        pthread_cond_wait(&weather.thawed, &weather.lock);
-    if (call != WEATHER_OTHER)
-        rc = rule_meet(&weather.rules[call], path);
-    pthread_mutex_unlock(&weather.lock);
+    pthread_mutex_lock(&mishap.lock);
+    while (mishap.frozen || (mishap.frozen_sync && call == MISHAP_SYNC))
+        pthread_cond_wait(&mishap.thawed, &mishap.lock);
+    if (call != MISHAP_OTHER)
+        rc = rule_meet(&mishap.rules[call], path);
+    pthread_mutex_unlock(&mishap.lock);
     return rc;
 }
 
-uint64_t weather_room(uint64_t bytes)
+uint64_t mishap_room(uint64_t bytes)
 {
-    pthread_mutex_lock(&weather.lock);
-    if (weather.is_full) {
-        bytes = bytes < weather.room ? bytes : weather.room;
-        weather.room -= bytes;
+    pthread_mutex_lock(&mishap.lock);
+    if (mishap.is_full) {
+        bytes = bytes < mishap.room ? bytes : mishap.room;
+        mishap.room -= bytes;
     }
-    pthread_mutex_unlock(&weather.lock);
+    pthread_mutex_unlock(&mishap.lock);
     return bytes;
 }
