@@ -114,3 +114,16 @@ def a_meta_file_that_could_not_be_written_is_not_taken_for_written(stage):
             token = node.token(NAME)
         node.kill().start()
         node.reach(NAME, token, 5)
+
+
+@test(seconds=60)
+def a_replica_whose_file_is_no_database_any_more_gets_a_copy(stage):
+    nodes = prepare(stage)
+    replica = nodes.replicas[0]
+    replica.kill()
+    with open(replica.file(NAME), "r+b") as file:
+        file.write(stage.rng.randbytes(4096))
+    with sql.connect(nodes.primary.path(NAME)) as db:
+        db.execute("INSERT INTO small(v) VALUES('meanwhile')")
+    replica.start()
+    nodes.compare(NAME, 20)
