@@ -257,9 +257,13 @@ class Recording:
     def stopped_primary(self):
         """For states of its disk: they are looked at below the path where they
         were made, because journals of several files name one another."""
-        self.nodes.primary.stop()
+        primary = self.nodes.primary
+        primary.stop()
         self.living.close()
-        return self.nodes.primary
+        # What it has by itself is the question: it asks no replica.
+        primary.fetch_timeout = "0s"
+        primary.configure(self.nodes.extra)
+        return primary
 
     def acknowledged(self, cut):
         """name -> Told, of all that was told before."""
