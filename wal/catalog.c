@@ -12,6 +12,7 @@
 
 #include "wal/emit.h"
 #include "wal/epoch.h"
+#include "wal/held.h"
 #include "wal/notes.h"
 #include "wal/capture.h"
 #include "wal/apply.h"
@@ -110,12 +111,14 @@ static void database_free(struct database *database)
 {
     database_unref(database->after);
     notes_free(&database->notes);
-    notes_free(&database->held);
+    held_forget(database);
     emit_tail_clear(database);
     capture_free(&database->capture);
     apply_free(&database->apply);
     hashes_free(&database->hashes);
     hashes_free(&database->incoming.hashes);
+    hashes_free(&database->incoming.delta.file);
+    os_close(&database->incoming.delta.aside);
     os_close(&database->incoming.file);
     os_free(&database->prepared.pgnos);
     os_free(&database->prepared.values);
@@ -500,6 +503,13 @@ static void parked_release(void *context, struct database *database)
     }
 }
 
+/* The loop gets back what it asked for. */
+static void held_release(void *context, struct database *database)
+{
+    (void)context;
+    held_forget(database);
+}
+
 /* A primary's files are as they were when it let go of them, not as they are
  * now: an application may have written since. */
 static void stopped_mark_clean(void *context, struct database *database)
@@ -519,6 +529,7 @@ void catalog_stop(struct catalog *catalog)
         worker_stop(&catalog->workers[i]);
     atomic_store(&catalog->stopped, true);
     catalog_each(catalog, parked_release, NULL);
+    catalog_each(catalog, held_release, NULL);
     catalog_each(catalog, stopped_mark_clean, NULL);
     catalog_dispatch(catalog); /* the loop gets its requests back */
 }

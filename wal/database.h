@@ -201,6 +201,8 @@ struct database_view {
     bool copying;             /* replica: a copy is built, not in place yet */
     uint32_t copied_pages;    /* of it: how many are here, ... */
     uint32_t copy_pages;      /* ... of how many; 0: not known yet */
+    uint32_t base_page_bytes; /* replica: what a copy may be compared with, ... */
+    uint32_t base_pages;      /* ... so many pages of that size; 0: nothing */
     txid_t first_log_txid;    /* oldest TXID in the log; 0: none */
     uint64_t log_bytes;
     uint32_t page_bytes; /* 0: no content yet */
@@ -351,7 +353,18 @@ enum database_request_kind {
     DATABASE_COPY,     /* in: from_pgno, max_bytes. out: one blob, a record
                           with RECORD_SNAPSHOT of the pages as a reader sees
                           them; next_pgno 0 when it was the last; position =
-                          captured position after the pages were read */
+                          captured position after the pages were read.
+                          With end_pgno: only pages before it; with same: not
+                          those that it names, hash_count from same_pgno on.
+                          next_pgno 0 when all of them were read */
+    DATABASE_COMPARE,  /* in: from_pgno, hash_count, hashes (little-endian),
+                          same. out: bit i of same says that page from_pgno + i
+                          has that hash here, and has one; differs: that others
+                          of them have one */
+    DATABASE_HASHES,   /* replica, by database_copy_hashes(). in: from_pgno,
+                          max_bytes. out: blobs[0], the hashes of the pages
+                          from there on, little-endian; next_pgno behind
+                          them, 0 when those were all */
 };
 
 #define DATABASE_REQUEST_BLOBS 64
@@ -367,7 +380,10 @@ struct database_request {
     bool after_prepared;
     uint32_t part;
     size_t max_bytes;
-    pgno_t from_pgno;
+    pgno_t from_pgno, end_pgno, same_pgno;
+    const uint8_t *hashes; /* borrowed until on_done, as `same` */
+    uint32_t hash_count;
+    uint8_t *same; /* COMPARE: written; COPY: read, or NULL */
     /* out */
     int rc;
     struct blob *blobs[DATABASE_REQUEST_BLOBS];
@@ -376,6 +392,7 @@ struct database_request {
     uint32_t size_pages; /* COPY: of the database now */
     uint32_t page_bytes;
     struct position position;
+    bool differs; /* COMPARE */
 };
 
 /* Leaves the request with the database's worker; on_done comes exactly once,
@@ -420,9 +437,27 @@ void database_offer(struct database *database, struct blob *blob);
 /* A copy begins (what was offered before is void); then chunks in order;
  * then the records after `start`, with database_offer(), may come at any time
  * after begin; at the end the database appears at or past `end`. */
+struct database_copy {
+    struct position start;
+    uint32_t page_bytes, size_pages; /* of the primary's, at the start */
+    bool delta;  /* only pages that differ from what is here will come */
+    bool doubt;  /* the hashes of what is here may be wrong: read it */
+    bool keep;   /* what is here is a history of its own: keep it aside */
+};
 void database_copy_begin(struct database *database,
-                         const struct position *start, uint32_t page_bytes);
+                         const struct database_copy *copy);
 void database_copy_chunk(struct database *database, struct blob *blob);
+/*
+ * Of a delta: the hashes of what is here, when the begin before it was taken;
+ * on_done once, by catalog_dispatch(); rc -ECANCELED when the copy is given
+ * up or the database dropped. Then, of a range, which pages need not come: bit
+ * i (the lowest first) of page first + i; bits lie in blob, of which it takes
+ * the reference.
+ */
+void database_copy_hashes(struct database *database,
+                          struct database_request *request);
+void database_copy_same(struct database *database, struct blob *blob,
+                        pgno_t first, uint32_t count, const uint8_t *bits);
 void database_copy_end(struct database *database, const struct position *end);
 
 /* The copy will not be finished (connection lost). */

@@ -36,6 +36,8 @@ enum note_kind {
     NOTE_OFFER,        /* replica: a record */
     NOTE_COPY_BEGIN,   /* replica: a first copy starts */
     NOTE_COPY_CHUNK,   /* replica: some of its pages */
+    NOTE_COPY_HASHES,  /* replica: the hashes of what is here; request */
+    NOTE_COPY_SAME,    /* replica: pages that need not come */
     NOTE_COPY_END,     /* replica: all pages were sent */
     NOTE_COPY_ABANDON, /* replica: it will not be finished */
     NOTE_DROP,         /* replica: the primary dropped it */
@@ -63,7 +65,11 @@ struct note {
     struct blob *blob;       /* owned */
     struct changes *changes; /* owned */
     struct position position;
-    uint32_t page_bytes;
+    struct database_copy copy;
+    struct database_request *request; /* answered, at the latest when freed */
+    pgno_t first; /* COPY_SAME: bits, in blob, of so many pages from it on */
+    uint32_t count;
+    const uint8_t *bits;
     uint32_t uid, gid, mode;
     struct history history;                /* owned */
     struct meta_fingerprint before, after; /* the database file, around what
@@ -149,11 +155,25 @@ struct apply {
     int checkpoint_rc, checkpoint_frames, checkpoint_copied;
 };
 
+/* What a delta is compared with, beside the database itself; see delta.h. */
+struct delta {
+    bool doubt;           /* the database's page hashes may be wrong */
+    uint32_t known;       /* its pages up to here were read since */
+    struct hashes file;   /* of pages in incoming.file; 0: none there */
+    uint32_t unread;      /* ... that an earlier process left: read so many */
+    struct os_file aside; /* what recovery put aside, if open */
+    uint32_t aside_pages;
+};
+
 /* A copy that is coming in, built beside the database. */
 struct incoming {
     bool active;
+    bool kept;   /* not active: what came of one that was cut off */
+    bool sparse; /* pages that are as in the database are not in the file */
+    bool keep;   /* what is replaced is a history of its own */
+    struct delta delta;
     bool suspect; /* a sync failed: what is in memory may not be on disk */
-    bool ended;   /* all pages are here, records are redone on the file */
+    bool ended; /* all pages are here, records are redone on the file */
     struct os_file file; /* data/db/<lineage>/incoming */
     struct log *log;     /* its records, until it is in place; NULL: the
                             database's own (a first file, not a copy) */
@@ -250,6 +270,7 @@ struct database {
     uint64_t consumed;       /* replica: bytes offered and dealt with, not
                                  shown in the view yet */
     bool behind;             /* replica: the log holds more than is applied */
+    bool whole;              /* replica: the next copy is not compared */
     struct position applied; /* replica: applied, perhaps not published */
     struct record_header applied_header; /* replica: of the record there */
     uint64_t base_saved_bytes; /* replica: log bytes at the last base */

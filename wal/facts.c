@@ -150,8 +150,9 @@ int database_set_history(struct database *database,
     return 0;
 }
 
-static void post_blob(struct database *database, enum note_kind kind,
-                      struct blob *blob)
+/* A note that owns blob; NULL: no memory, blob is gone. */
+static struct note *blob_note(struct database *database, enum note_kind kind,
+                              struct blob *blob)
 {
     struct note *note = note_new(kind);
 
@@ -164,40 +165,66 @@ static void post_blob(struct database *database, enum note_kind kind,
     } else {
         note->blob = blob;
     }
-    notes_post(database, note);
+    return note;
 }
 
 void database_offer(struct database *database, struct blob *blob)
 {
-    post_blob(database, NOTE_OFFER, blob);
+    notes_post(database, blob_note(database, NOTE_OFFER, blob));
 }
 
 void database_copy_chunk(struct database *database, struct blob *blob)
 {
-    post_blob(database, NOTE_COPY_CHUNK, blob);
+    notes_post(database, blob_note(database, NOTE_COPY_CHUNK, blob));
 }
 
-static void post_position(struct database *database, enum note_kind kind,
-                          const struct position *position, uint32_t page_bytes)
+void database_copy_begin(struct database *database,
+                         const struct database_copy *copy)
 {
-    struct note *note = note_new(kind);
+    struct note *note = note_new(NOTE_COPY_BEGIN);
+
+    if (note != NULL)
+        note->copy = *copy;
+    notes_post(database, note);
+}
+
+void database_copy_hashes(struct database *database,
+                          struct database_request *request)
+{
+    struct note *note = note_new(NOTE_COPY_HASHES);
+
+    request->kind = DATABASE_HASHES;
+    request->database = database_ref(database);
+    request->rc = -ECANCELED;
+    request->count = 0;
+    request->next_pgno = 0;
+    if (note != NULL)
+        note->request = request;
+    else
+        notes_done(database->catalog, request);
+    notes_post(database, note);
+}
+
+void database_copy_same(struct database *database, struct blob *blob,
+                        pgno_t first, uint32_t count, const uint8_t *bits)
+{
+    struct note *note = blob_note(database, NOTE_COPY_SAME, blob);
 
     if (note != NULL) {
-        note->position = *position;
-        note->page_bytes = page_bytes;
+        note->first = first;
+        note->count = count;
+        note->bits = bits;
     }
     notes_post(database, note);
 }
 
-void database_copy_begin(struct database *database,
-                         const struct position *start, uint32_t page_bytes)
-{
-    post_position(database, NOTE_COPY_BEGIN, start, page_bytes);
-}
-
 void database_copy_end(struct database *database, const struct position *end)
 {
-    post_position(database, NOTE_COPY_END, end, 0);
+    struct note *note = note_new(NOTE_COPY_END);
+
+    if (note != NULL)
+        note->position = *end;
+    notes_post(database, note);
 }
 
 void database_copy_abandon(struct database *database)

@@ -2,10 +2,13 @@
 /* wal/held.c - see held.h. */
 #include "wal/held.h"
 
+#include "wal/notes.h"
+
 static bool is_content(enum note_kind kind)
 {
     return kind == NOTE_OFFER || kind == NOTE_COPY_BEGIN ||
-           kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_END;
+           kind == NOTE_COPY_CHUNK || kind == NOTE_COPY_HASHES ||
+           kind == NOTE_COPY_SAME || kind == NOTE_COPY_END;
 }
 
 /* What is said about content that came before: a history that is on disk
@@ -37,6 +40,14 @@ bool held_take(struct database *database, struct note *note)
         return false;
     list_push_back(&database->held, &note->link);
     return true;
+}
+
+void held_forget(struct database *database)
+{
+    struct list *link;
+
+    while ((link = list_pop(&database->held)) != NULL)
+        note_free(LIST_ENTRY(link, struct note, link));
 }
 
 struct note *held_next(struct database *database)

@@ -22,4 +22,7 @@ bool held_take(struct database *database, struct note *note);
  * NULL: none, or it still has to wait. */
 struct note *held_next(struct database *database);
 
+/* All of it goes: the database was dropped, or the engine stops. */
+void held_forget(struct database *database);
+
 #endif

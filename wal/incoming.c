@@ -4,8 +4,10 @@
 
 #include "wal/apply.h"
 #include "wal/attach.h"
+#include "wal/delta.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
+#include "wal/readview.h"
 #include "wal/redo.h"
 #include "wal/replica.h"
 
@@ -15,70 +17,119 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static void incoming_path(const struct database *database, char *path,
-                          size_t size)
+void incoming_path(const struct database *database, const char *what,
+                   char path[INCOMING_PATH_BYTES])
 {
-    snprintf(path, size, "%s/incoming", database->directory);
+    snprintf(path, INCOMING_PATH_BYTES, "%s/%s", database->directory, what);
 }
 
-static void incoming_log_path(const struct database *database, char *path,
-                              size_t size)
+/* Its records are void: the next copy starts later. */
+static void log_drop(struct database *database)
 {
-    snprintf(path, size, "%s/log-incoming", database->directory);
+    struct incoming *incoming = &database->incoming;
+    char path[INCOMING_PATH_BYTES];
+
+    if (incoming->log == NULL)
+        return;
+    log_close(incoming->log);
+    incoming->log = NULL;
+    incoming_path(database, "log-incoming", path);
+    logdir_remove(database, path);
+}
+
+static void tell_end(struct database *database)
+{
+    progress_end(&database->incoming.progress, database,
+                 incoming_is_complete(database) ? 0 : -ECANCELED);
 }
 
 void incoming_abandon(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
-    char path[96];
+    char path[INCOMING_PATH_BYTES];
 
-    progress_end(&incoming->progress, database,
-                 incoming_is_complete(database) ? 0 : -ECANCELED);
-    if (incoming->active) {
-        incoming_path(database, path, sizeof path);
+    tell_end(database);
+    if (incoming->active || incoming->kept) {
+        incoming_path(database, "incoming", path);
         (void)os_unlink(database->catalog->config.data_fd, path,
                         SITE_INCOMING_OPEN);
     }
-    if (incoming->log != NULL) {
-        log_close(incoming->log);
-        incoming_log_path(database, path, sizeof path);
-        logdir_remove(database, path);
-    }
+    log_drop(database);
     os_close(&incoming->file);
     hashes_free(&incoming->hashes);
+    delta_end(database);
     *incoming = (struct incoming){0};
 }
 
-static int incoming_file(struct database *database)
+void incoming_suspend(struct database *database)
 {
-    char path[96];
+    struct incoming *incoming = &database->incoming;
 
-    incoming_path(database, path, sizeof path);
-    return os_open(&database->incoming.file, database->catalog->config.data_fd,
-                   path, O_RDWR | O_CREAT | O_TRUNC, 0600, SITE_INCOMING_OPEN);
+    if (!incoming->active)
+        return;
+    if (incoming->log == NULL) { /* no copy: a first file, from our own log */
+        incoming_abandon(database);
+        return;
+    }
+    tell_end(database);
+    log_drop(database);
+    delta_keep(database);
+    incoming->active = incoming->ended = false;
+    incoming->kept = true;
+    delta_show(database);
 }
 
-int incoming_begin(struct database *database, const struct position *start,
-                   uint32_t page_bytes)
+/* fresh: whatever is there goes. */
+static int incoming_file(struct database *database, bool fresh)
+{
+    char path[INCOMING_PATH_BYTES];
+
+    if (!fresh && database->incoming.file.open)
+        return 0;
+    incoming_path(database, "incoming", path);
+    return os_open(&database->incoming.file, database->catalog->config.data_fd,
+                   path, O_RDWR | O_CREAT | (fresh ? O_TRUNC : 0), 0600,
+                   SITE_INCOMING_OPEN);
+}
+
+/* What came before is of use only to a delta, of pages of that size. */
+static void make_room(struct database *database,
+                      const struct database_copy *copy)
+{
+    struct incoming *incoming = &database->incoming;
+
+    incoming_suspend(database);
+    if (!copy->delta || (incoming->page_bytes != copy->page_bytes &&
+                         incoming->page_bytes != 0))
+        incoming_abandon(database);
+}
+
+int incoming_begin(struct database *database, const struct database_copy *copy)
 {
     struct incoming *incoming = &database->incoming;
     struct log_found found;
-    char path[96];
+    char path[INCOMING_PATH_BYTES];
     int rc;
 
-    incoming_abandon(database);
-    incoming_log_path(database, path, sizeof path);
+    make_room(database, copy);
+    incoming_path(database, "log-incoming", path);
     logdir_remove(database, path);
     rc = log_open(&incoming->log, database->catalog->config.data_fd, path,
                   &database->lineage, &found);
     if (rc == 0)
-        rc = incoming_file(database);
+        rc = incoming_file(database, !copy->delta);
     incoming->active = rc == 0;
-    incoming->position = *start;
-    incoming->page_bytes = page_bytes;
-    progress_begin(&incoming->progress, "copy", "pages", clock_now_ns());
+    incoming->position = copy->start;
+    incoming->page_bytes = copy->page_bytes;
+    incoming->size_pages = copy->size_pages;
+    incoming->copied_pages = 0;
+    incoming->keep = copy->keep;
+    progress_begin(&incoming->progress, copy->delta ? "comparison" : "copy",
+                   "pages", clock_now_ns());
     if (rc < 0)
         incoming_abandon(database);
+    else if (copy->delta)
+        delta_begin(database, copy->doubt);
     return rc;
 }
 
@@ -88,7 +139,7 @@ int incoming_begin_file(struct database *database)
     int rc;
 
     incoming_abandon(database);
-    rc = incoming_file(database);
+    rc = incoming_file(database, true);
     if (rc < 0)
         return rc;
     incoming->active = incoming->ended = true;
@@ -141,6 +192,7 @@ int incoming_record(struct database *database, const struct record *record)
     /* Everything, perhaps of another page size: start from nothing. */
     if (header->flags & RECORD_SNAPSHOT && header->part == 1) {
         hashes_free(&incoming->hashes);
+        incoming->sparse = false;
         rc = os_ftruncate(&incoming->file, 0, SITE_INCOMING_WRITE);
         if (rc < 0)
             return rc;
@@ -177,223 +229,4 @@ bool incoming_is_complete(const struct database *database)
 
     return incoming->active && incoming->ended &&
            incoming->position.txid >= incoming->end.txid;
-}
-
-/* Makes the directories above a database. */
-static int parents_make(struct database *database)
-{
-    char path[DATABASE_NAME_MAX + 16];
-    int rc = 0;
-
-    snprintf(path, sizeof path, "%s", database->backing);
-    for (char *at = strchr(path + 6, '/'); at != NULL && rc == 0;
-         at = strchr(at + 1, '/')) {
-        *at = '\0';
-        rc = os_mkdir(database->catalog->config.data_fd, path, 0755,
-                      SITE_INCOMING_PLACE);
-        *at = '/';
-    }
-    return rc;
-}
-
-/* After a failed sync the kernel may call pages clean that it could not write:
- * only what is written again is synced by the next one. */
-static int file_write_again(struct incoming *incoming)
-{
-    uint64_t size = (uint64_t)incoming->size_pages * incoming->page_bytes;
-    uint8_t *page;
-    int rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_WRITE);
-
-    for (uint64_t at = 0; rc == 0 && at < size; at += incoming->page_bytes) {
-        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-        if (rc == 0)
-            rc = os_pwrite(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-    }
-    os_free(&page);
-    return rc;
-}
-
-/* The finished file, ready for its place: size, WAL mode, owner, durable. */
-static int file_finish(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    struct meta *meta = &database->meta;
-    uint8_t page[PAGE_HEADER_BYTES];
-    int rc;
-
-    rc = os_ftruncate(&incoming->file,
-                      (uint64_t)incoming->size_pages * incoming->page_bytes,
-                      SITE_INCOMING_WRITE);
-    if (rc == 0)
-        rc = os_pread_full(&incoming->file, page, sizeof page, 0,
-                           SITE_INCOMING_WRITE);
-    if (rc == 0) {
-        page_header_set_wal(page);
-        rc = os_pwrite(&incoming->file, page, sizeof page, 0,
-                       SITE_INCOMING_WRITE);
-    }
-    if (rc == 0 && incoming->suspect)
-        rc = file_write_again(incoming);
-    if (rc < 0)
-        return rc;
-    if (fchown(incoming->file.fd, meta->uid, meta->gid) != 0 ||
-        fchmod(incoming->file.fd, meta->mode & 07777) != 0)
-        return site_fail(SITE_INCOMING_PLACE, database->name, errno);
-    rc = os_fsync(&incoming->file, SITE_INCOMING_SYNC);
-    incoming->suspect = rc < 0;
-    return rc;
-}
-
-/* Nobody has it open: the file takes its place. Renamed below the mount: the
- * mount never caches that a name does not exist. */
-static int place_by_rename(struct database *database)
-{
-    int dirfd = database->catalog->config.data_fd;
-    char path[96], parent[DATABASE_NAME_MAX + 16];
-    int rc;
-
-    incoming_path(database, path, sizeof path);
-    rc = parents_make(database);
-    if (rc == 0)
-        rc = file_finish(database);
-    if (rc == 0)
-        rc = os_rename(dirfd, path, database->backing, SITE_INCOMING_PLACE);
-    if (rc < 0)
-        return rc;
-    snprintf(parent, sizeof parent, "%s", database->backing);
-    *strrchr(parent, '/') = '\0';
-    return os_sync_dir(dirfd, parent, SITE_INCOMING_PLACE);
-}
-
-/* Somebody reads it: what differs goes in as one transaction. */
-static int place_by_wal(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    struct record record = {.header = {.page_bytes = incoming->page_bytes,
-                                       .size_pages = incoming->size_pages,
-                                       .pages = 1}};
-    uint8_t *page;
-    pgno_t pgno;
-    int rc = os_alloc(&page, incoming->page_bytes, SITE_APPLY_ALLOC);
-
-    record.images = page;
-    record.pgnos = &pgno;
-    for (pgno = 2; pgno <= incoming->size_pages && rc == 0; pgno++) {
-        uint64_t hash = hashes_get(&incoming->hashes, pgno);
-
-        if (hash == 0 || hash == hashes_get(&database->hashes, pgno))
-            continue;
-        rc = os_pread_full(&incoming->file, page, incoming->page_bytes,
-                           (uint64_t)(pgno - 1) * incoming->page_bytes,
-                           SITE_INCOMING_WRITE);
-        record.header.size_pages = pgno > database->hashes.count
-                                       ? pgno
-                                       : database->hashes.count;
-        if (rc == 0)
-            rc = apply_pages(database, &record, false);
-    }
-    /* Page 1 comes last: it always goes in, and carries the commit. */
-    pgno = 1;
-    record.header.size_pages = incoming->size_pages;
-    if (rc == 0)
-        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, 0,
-                           SITE_INCOMING_WRITE);
-    if (rc == 0)
-        rc = apply_pages(database, &record, true);
-    if (rc == 0)
-        rc = apply_publish(database);
-    os_free(&page);
-    return rc;
-}
-
-static int place(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    int rc;
-
-    if (incoming->size_pages == 0)
-        return 0; /* no content yet: no file either */
-    if (database->anchor.connection == NULL &&
-        (attach_main(database) < 0 || database->view.page_bytes == 0))
-        return place_by_rename(database);
-    if (database->view.page_bytes != incoming->page_bytes)
-        return replica_replace(database, place_by_rename);
-    rc = replica_attach(database);
-    if (rc == -EBADMSG) /* what is in its place is no database any more */
-        return replica_replace(database, place_by_rename);
-    return rc < 0 ? rc : place_by_wal(database);
-}
-
-/* Recovery cannot rely on file and log while one of them is replaced. */
-static int place_begin(struct database *database)
-{
-    if (!(database->meta.flags & META_COPIED))
-        return notes_keep_meta(database);
-    database->meta.flags &= ~META_COPIED;
-    return notes_save_meta(database);
-}
-
-/* The copy's hashes and log become the database's. */
-static int place_end(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    char path[96];
-    int rc = 0;
-
-    if (incoming->log != NULL) {
-        incoming_log_path(database, path, sizeof path);
-        rc = logdir_replace(database, incoming->log, path);
-        if (rc < 0)
-            return rc;
-        incoming->log = NULL;
-    }
-    hashes_free(&database->hashes);
-    database->hashes = incoming->hashes;
-    incoming->hashes = (struct hashes){0};
-    return 0;
-}
-
-/* Complete now, or by the first checkpoint when it went into the WAL. */
-static int place_keep(struct database *database,
-                      const struct record_header *header)
-{
-    struct position position = record_position(header);
-
-    if (database->anchor.connection != NULL && header->size_pages > 0)
-        return 0;
-    replica_save_hashes(database, &position, header->page_bytes);
-    database->meta.base_txid = header->last_txid;
-    database->meta.flags |= META_COPIED;
-    return notes_save_meta(database);
-}
-
-int incoming_place(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    struct record_header header = {
-        .epoch = incoming->position.epoch,
-        .last_txid = incoming->position.txid,
-        .sum_after = incoming->position.sum,
-        .page_bytes = incoming->page_bytes,
-        .size_pages = incoming->size_pages,
-    };
-    int rc;
-
-    if (incoming->hashes.sum != incoming->position.sum)
-        return -EBADMSG;
-    rc = place_begin(database);
-    if (rc == 0)
-        rc = place(database);
-    if (rc == 0)
-        rc = place_end(database);
-    if (rc < 0)
-        return rc;
-    incoming_abandon(database);
-    os_close(&database->main_file);
-    rc = place_keep(database, &header);
-    if (rc == 0)
-        notes_publish(database, &header);
-    return rc;
 }

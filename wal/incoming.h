@@ -5,18 +5,24 @@
  * Pages are read at the primary while it goes on committing, so the copy is
  * fuzzy; the records after its start, redone in order over it, make it exact
  * at its end and after. It is built in data/db/<lineage>/incoming and only
- * then takes its place: by rename when nobody has the database open, as one
- * transaction in the WAL when somebody does. Worker only.
+ * then takes its place: by rename when there is no database yet, else as one
+ * transaction in its WAL. Of a delta only what differs comes; see delta.h.
+ * Worker only.
  */
 #ifndef TIDEMARK_WAL_INCOMING_H
 #define TIDEMARK_WAL_INCOMING_H
 
 #include "wal/engine.h"
 
+#define INCOMING_PATH_BYTES 96
+
+/* What lies in the database's own folder, below data. */
+void incoming_path(const struct database *database, const char *what,
+                   char path[INCOMING_PATH_BYTES]);
+
 /* A copy begins. Its records go to a log of its own until it is in place, so
  * that a crash before that finds the old database whole. */
-int incoming_begin(struct database *database, const struct position *start,
-                   uint32_t page_bytes);
+int incoming_begin(struct database *database, const struct database_copy *copy);
 
 /* No copy: records make the database's first file, or one of another page
  * size; they are in the database's own log. */
@@ -38,7 +44,10 @@ bool incoming_is_complete(const struct database *database);
  * -EBADMSG: its sum is not what the record says. */
 int incoming_place(struct database *database);
 
-/* Throws the copy away. NULL-safe, also when none is there. */
+/* The copy is cut off: what came of it stays for a delta. */
+void incoming_suspend(struct database *database);
+
+/* Throws the copy away, also when none is there. */
 void incoming_abandon(struct database *database);
 
 #endif

@@ -27,6 +27,8 @@ void note_free(struct note *note)
     if (note == NULL)
         return;
     blob_unref(note->blob);
+    if (note->request != NULL)
+        notes_done(note->request->database->catalog, note->request);
     if (note->changes != NULL) {
         free(note->changes->pgnos);
         free(note->changes->images);

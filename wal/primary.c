@@ -573,6 +573,8 @@ void primary_note(struct database *database, struct note *note)
     case NOTE_OFFER:
     case NOTE_COPY_BEGIN:
     case NOTE_COPY_CHUNK:
+    case NOTE_COPY_HASHES:
+    case NOTE_COPY_SAME:
     case NOTE_COPY_END:
     case NOTE_COPY_ABANDON:
     case NOTE_DROP:

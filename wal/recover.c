@@ -21,6 +21,7 @@
 
 #include "base/clock.h"
 #include "wal/catalog.h"
+#include "wal/delta.h"
 #include "wal/journal.h"
 #include "wal/emit.h"
 #include "wal/graft.h"
@@ -391,6 +392,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
     }
     if (rc == 0)
         rc = recover_content(database, &found);
+    if (rc == 0 && catalog->config.role == DATABASE_REPLICA)
+        delta_find(database);
     database->applied = database->view.position;
     return rc;
 }

@@ -9,6 +9,7 @@
 
 #include "base/clock.h"
 #include "wal/aside.h"
+#include "wal/delta.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/recover.h"
@@ -124,7 +125,10 @@ int recover_forget(struct database *database, const char *why, bool live)
     view->page_bytes = 0;
     pthread_mutex_unlock(&database->lock);
     database->applied = view->position;
+    if (kept[0] != '\0')
+        delta_put_aside(database, kept);
     forgotten_tell(database, why, kept);
+    delta_find(database);
     return 0;
 }
 

@@ -21,6 +21,7 @@
 #include "wal/attach.h"
 #include "wal/backfill.h"
 #include "wal/catalog.h"
+#include "wal/delta.h"
 #include "wal/held.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
@@ -267,7 +268,7 @@ static void copy_begin(struct database *database, const struct note *note)
 
     if (!has_files(database))
         return;
-    rc = incoming_begin(database, &note->position, note->page_bytes);
+    rc = incoming_begin(database, &note->copy);
     if (rc < 0) {
         notes_fails(database);
         replica_stop(database, site_failure());
@@ -276,7 +277,7 @@ static void copy_begin(struct database *database, const struct note *note)
     database->stopped = false;
     database->behind = false;
     pthread_mutex_lock(&database->lock);
-    database->view.received_txid = note->position.txid;
+    database->view.received_txid = note->copy.start.txid;
     database->view.stopped[0] = '\0';
     pthread_mutex_unlock(&database->lock);
     replica_show_prepared(database);
@@ -289,7 +290,7 @@ static void copy_abandon(struct database *database)
 {
     if (!database->incoming.active || incoming_is_complete(database))
         return;
-    incoming_abandon(database);
+    incoming_suspend(database);
     pthread_mutex_lock(&database->lock);
     database->view.received_txid = log_last_txid(database->log);
     if (database->view.received_txid < database->view.position.txid)
@@ -298,6 +299,36 @@ static void copy_abandon(struct database *database)
     replica_show_prepared(database);
     if (database->anchor.connection == NULL && !database->stopped)
         notes_state(database, DATABASE_CLOSED);
+}
+
+/* A table that cannot be made true is no base: then all pages come. */
+static void copy_hashes(struct database *database, struct note *note)
+{
+    struct database_request *request = note->request;
+
+    request->rc = delta_hashes(database, request);
+    if (request->rc == -ECANCELED || request->rc == -EAGAIN ||
+        request->rc >= 0)
+        return;
+    database->whole = true;
+    delta_show(database);
+    replica_stop(database, site_failure());
+}
+
+static void copy_same(struct database *database, const struct note *note)
+{
+    struct incoming *incoming = &database->incoming;
+    int rc;
+
+    if (!incoming->active || database->stopped)
+        return;
+    rc = delta_same(database, note);
+    if (note->count > 0)
+        incoming->copied_pages = note->first + note->count - 1;
+    progress_step(&incoming->progress, database, incoming->copied_pages,
+                  incoming->size_pages);
+    if (rc < 0)
+        replica_stop(database, site_failure());
 }
 
 static void copy_chunk(struct database *database, struct blob *blob)
@@ -329,6 +360,21 @@ static void copy_end(struct database *database, const struct note *note)
         replica_stop(database, site_failure());
 }
 
+/* One that was compared with what is here is compared again, in doubt of all
+ * hashes; if it was so already, the next copy is whole. */
+static void copy_refuse(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    char reason[sizeof database->view.stopped];
+
+    snprintf(reason, sizeof reason, "%s", site_failure());
+    if (!incoming->sparse || incoming->delta.doubt)
+        database->whole = true;
+    incoming_abandon(database);
+    delta_show(database);
+    replica_stop(database, reason);
+}
+
 /* A copy that has caught up becomes the database. */
 static void copy_place_if_complete(struct database *database)
 {
@@ -339,8 +385,7 @@ static void copy_place_if_complete(struct database *database)
         return; /* it may close the anchor, which the checkpoint has */
     rc = incoming_place(database);
     if (rc == -EBADMSG) {
-        replica_stop(database,
-                     "the finished copy has another sum than its records");
+        copy_refuse(database);
         return;
     }
     if (rc < 0) {
@@ -352,6 +397,7 @@ static void copy_place_if_complete(struct database *database)
     notes_works(database);
     database->applied = database->view.position;
     database->behind = false;
+    delta_show(database);
     replica_show_prepared(database);
     replica_sync_soon(database);
     notes_state(database, database->anchor.connection != NULL
@@ -450,6 +496,8 @@ void replica_step(struct database *database)
         recover_held_back(database);
     after_check(database);
     held_release(database);
+    if (database->view.state == DATABASE_DROPPED)
+        held_forget(database);
     if (database->view.state == DATABASE_DROPPED ||
         database->view.state == DATABASE_HELD_BACK)
         return;
@@ -526,6 +574,12 @@ static void note_handle(struct database *database, struct note *note)
         break;
     case NOTE_COPY_CHUNK:
         copy_chunk(database, note->blob);
+        break;
+    case NOTE_COPY_HASHES:
+        copy_hashes(database, note);
+        break;
+    case NOTE_COPY_SAME:
+        copy_same(database, note);
         break;
     case NOTE_COPY_END:
         copy_end(database, note);

@@ -5,6 +5,7 @@
  */
 #include "wal/requests.h"
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "wal/graft.h"
 #include "wal/notes.h"
@@ -109,19 +110,30 @@ static int chunk_alloc(struct chunk *chunk, uint32_t most, uint32_t page_bytes)
     return rc;
 }
 
+/* The replica has that page of a range that it asked about. */
+static bool is_there(const struct database_request *request, pgno_t pgno)
+{
+    uint32_t i = pgno - request->same_pgno;
+
+    return request->same != NULL && pgno >= request->same_pgno &&
+           i < request->hash_count && (request->same[i / 8] >> (i % 8) & 1) != 0;
+}
+
 static int chunk_read(struct chunk *chunk, struct readview *view,
                       struct database_request *request, uint32_t most)
 {
     struct hashes *hashes = &view->database->hashes;
-    pgno_t pgno = request->from_pgno;
+    pgno_t pgno = request->from_pgno, end = view->size_pages + 1;
 
-    for (; pgno <= view->size_pages && chunk->count < most; pgno++) {
+    if (request->end_pgno != 0 && request->end_pgno < end)
+        end = request->end_pgno;
+    for (; pgno < end && chunk->count < most; pgno++) {
         uint8_t *page = chunk->pages + (size_t)chunk->count * view->page_bytes;
         int rc;
 
         /* Never written as far as we know: nothing to send, and a page that
          * came since is in a record that follows. */
-        if (hashes_get(hashes, pgno) == 0)
+        if (hashes_get(hashes, pgno) == 0 || is_there(request, pgno))
             continue;
         rc = readview_page(view, pgno, page);
         if (rc < 0)
@@ -129,7 +141,7 @@ static int chunk_read(struct chunk *chunk, struct readview *view,
         chunk->pgnos[chunk->count] = pgno;
         chunk->images[chunk->count++] = page;
     }
-    request->next_pgno = pgno <= view->size_pages ? pgno : 0;
+    request->next_pgno = pgno < end ? pgno : 0;
     return 0;
 }
 
@@ -209,6 +221,25 @@ static int copy(struct database *database, struct database_request *request)
     return rc;
 }
 
+/* What capture knows of the pages is a position that the redo covers. */
+static int compare(struct database *database, struct database_request *request)
+{
+    memset(request->same, 0, (request->hash_count + 7) / 8);
+    request->differs = false;
+    for (uint32_t i = 0; i < request->hash_count; i++) {
+        pgno_t pgno = request->from_pgno + i;
+        uint64_t ours = hashes_get(&database->hashes, pgno);
+
+        if (ours == 0)
+            continue;
+        if (get_le64(request->hashes + (size_t)i * 8) == ours)
+            request->same[i / 8] |= (uint8_t)(1u << (i % 8));
+        else
+            request->differs = true;
+    }
+    return 0;
+}
+
 static void request_forget(struct database_request *request)
 {
     while (request->count > 0)
@@ -233,9 +264,12 @@ void requests_run(struct database *database, struct database_request *request)
         rc = graft_end(database);
     else if (log_of(database) == NULL)
         rc = -EAGAIN; /* new, and its files could not be made yet */
+    else if (request->kind == DATABASE_READ_LOG)
+        rc = read_log(database, request);
+    else if (request->kind == DATABASE_COMPARE)
+        rc = compare(database, request);
     else
-        rc = request->kind == DATABASE_READ_LOG ? read_log(database, request)
-                                                : copy(database, request);
+        rc = copy(database, request);
     if (rc < 0)
         request_forget(request);
     if (rc == -EAGAIN) {

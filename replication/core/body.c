@@ -9,7 +9,6 @@
 #include "base/assert.h"
 #include "base/bytes.h"
 #include "replication/core/pack.h"
-#include "wal/page.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -24,7 +23,7 @@
     (21u + 3u * (1u + BODY_ID_MAX) + 2u + BODY_ADVERTISE_MAX)
 #define WELCOME_MAX_BYTES                                                      \
     (10u + 2u * (1u + BODY_ID_MAX) + 2u + BODY_ADVERTISE_MAX)
-#define DATABASE_FIXED_BYTES (80u + 2u + BODY_NAME_MAX)
+#define DATABASE_FIXED_BYTES (88u + 2u + BODY_NAME_MAX)
 #define OPEN_FIXED_BYTES (68u + 2u + BODY_NAME_MAX)
 
 static const char *const reason_names[] = {
@@ -57,6 +56,18 @@ const char *body_reason_name(unsigned reason)
     if (reason >= ARRAY_LENGTH(reason_names) || reason_names[reason] == NULL)
         return "?";
     return reason_names[reason];
+}
+
+const char *body_mode_name(unsigned mode)
+{
+    static const char *const names[] = {
+        [BODY_RESUME] = "resume",
+        [BODY_SNAPSHOT] = "snapshot",
+        [BODY_NOTHING] = "nothing",
+        [BODY_DELTA] = "delta",
+    };
+
+    return mode < ARRAY_LENGTH(names) && names[mode] != NULL ? names[mode] : "?";
 }
 
 static bool component_is_valid(const char *component, size_t length)
@@ -219,6 +230,8 @@ static void put_database(struct pack_writer *writer,
     pack_u64(writer, database->received_txid);
     pack_u64(writer, database->durable_txid);
     pack_position(writer, &database->prepared);
+    pack_u32(writer, database->base_page_bytes);
+    pack_u32(writer, database->base_pages);
     pack_text16(writer, database->name);
     pack_history(writer, &database->history);
 }
@@ -234,6 +247,13 @@ static bool prepared_is_valid(const struct body_database *database)
            prepared->epoch >= database->position.epoch;
 }
 
+static bool base_is_valid(const struct body_database *database)
+{
+    if (database->base_page_bytes == 0)
+        return database->base_pages == 0;
+    return page_size_is_valid(database->base_page_bytes);
+}
+
 static void take_database(struct pack_reader *reader,
                           struct body_database *database)
 {
@@ -242,9 +262,12 @@ static void take_database(struct pack_reader *reader,
     database->received_txid = pack_take_u64(reader);
     database->durable_txid = pack_take_u64(reader);
     database->prepared = pack_take_position(reader);
+    database->base_page_bytes = pack_take_u32(reader);
+    database->base_pages = pack_take_u32(reader);
     pack_require(reader, database->received_txid >= database->position.txid);
     pack_require(reader, database->durable_txid <= database->received_txid);
     pack_require(reader, prepared_is_valid(database));
+    pack_require(reader, base_is_valid(database));
     take_name(reader, database->name);
     pack_take_history(reader, &database->history);
 }
@@ -336,8 +359,7 @@ static void take_open(struct pack_reader *reader, struct body_open *open)
     unsigned mode = pack_take_u8(reader);
     unsigned flags = pack_take_u8(reader);
 
-    /* BODY_DELTA is a name kept free, not something this version can do. */
-    pack_require(reader, mode >= BODY_RESUME && mode <= BODY_NOTHING);
+    pack_require(reader, mode >= BODY_RESUME && mode <= BODY_DELTA);
     pack_require(reader, flags <= OPEN_DIVERGED);
     open->mode = (enum body_mode)mode;
     open->diverged = (flags & OPEN_DIVERGED) != 0;
@@ -362,7 +384,7 @@ int body_open_decode(const struct blob *body, struct body_open *ret_open)
 
     take_open(&reader, &open);
     pack_require(&reader, open.serial > 0);
-    pack_require(&reader, open.mode != BODY_SNAPSHOT ||
+    pack_require(&reader, !body_mode_copies(open.mode) ||
                               page_size_is_valid(open.page_bytes));
     rc = pack_end(&reader);
     if (rc == 0)
@@ -391,6 +413,77 @@ int body_copied_decode(const struct blob *body, struct position *ret_position)
     if (rc == 0)
         *ret_position = position;
     return rc;
+}
+
+int body_hashes_encode(uint32_t stream, const struct body_hashes *hashes,
+                       const uint8_t *bytes, bool last,
+                       struct blob **ret_blob)
+{
+    struct pack_writer writer;
+
+    ASSERT(hashes->count <= BODY_RANGE_PAGES && hashes->first > 0);
+    ASSERT(hashes->count > 0 || last);
+    pack_begin(&writer, MESSAGE_HASHES, last ? MESSAGE_LAST : 0, stream,
+               8 + (size_t)hashes->count * 8);
+    pack_u32(&writer, hashes->serial);
+    pack_u32(&writer, hashes->first);
+    pack_bytes(&writer, bytes, (size_t)hashes->count * 8);
+    return pack_finish(&writer, ret_blob);
+}
+
+/* Pages first .. first + count - 1, all of them numbers that SQLite has. */
+static void take_range(struct pack_reader *reader, pgno_t first, uint32_t count)
+{
+    pack_require(reader, first > 0 && count <= BODY_RANGE_PAGES &&
+                             first <= UINT32_MAX - BODY_RANGE_PAGES);
+}
+
+int body_hashes_decode(const struct blob *body, struct body_hashes *ret_hashes)
+{
+    struct pack_reader reader = pack_open(body);
+    struct body_hashes hashes = {.serial = pack_take_u32(&reader),
+                                 .first = pack_take_u32(&reader)};
+    size_t bytes = reader.size - reader.used;
+
+    pack_require(&reader, bytes % 8 == 0 && bytes / 8 <= BODY_RANGE_PAGES);
+    hashes.count = (uint32_t)(bytes / 8);
+    take_range(&reader, hashes.first, hashes.count);
+    if (reader.failed < 0)
+        return reader.failed;
+    *ret_hashes = hashes;
+    return 0;
+}
+
+int body_same_encode(const struct body_same *same, struct blob **ret_body)
+{
+    size_t bytes = (same->count + 7) / 8;
+    struct blob *body = blob_new(8 + bytes);
+
+    if (body == NULL)
+        return -ENOMEM;
+    body->size = 8 + bytes;
+    put_le32(body->data, same->first);
+    put_le32(body->data + 4, same->count);
+    if (bytes > 0)
+        memcpy(body->data + 8, same->bits, bytes);
+    *ret_body = body;
+    return 0;
+}
+
+int body_same_decode(const struct blob *body, struct body_same *ret_same)
+{
+    struct pack_reader reader = pack_open(body);
+    struct body_same same = {.first = pack_take_u32(&reader),
+                             .count = pack_take_u32(&reader)};
+
+    take_range(&reader, same.first, same.count);
+    pack_require(&reader,
+                 reader.size - reader.used == (same.count + 7) / 8);
+    if (reader.failed < 0)
+        return reader.failed;
+    same.bits = reader.bytes + reader.used;
+    *ret_same = same;
+    return 0;
 }
 
 int body_ack_encode(uint32_t stream, const struct body_ack *ack,

@@ -18,7 +18,9 @@
  *          sum)  40  8 received TXID  48  8 durable TXID
  *          56 24 position (epoch, TXID, sum after) of the PREPARED that the
  *             node holds whole and nothing has resolved yet; all 0: none
- *          80  - text16 name, history
+ *          80  4 page size and  84  4 pages of what a copy may be compared
+ *             with; both 0: nothing
+ *          88  - text16 name, history
  * OPEN      0  1 enum body_mode       1  1 flags: 1 diverged
  *           2  2 enum body_reason     4  4 serial
  *           8 16 lineage             24 24 position
@@ -29,6 +31,12 @@
  * ACK       0  4 serial               4  8 received TXID
  *          12  8 durable TXID        20 24 applied position
  * CREDIT    0  4 bytes
+ * HASHES    0  4 serial               4  4 first page
+ *           8  8 hash of each page from there on (page.h; 0: has none), to the
+ *             end of the body: at most BODY_RANGE_PAGES, and none only when LAST
+ * SAME      0  4 first page           4  4 pages
+ *           8  - one bit a page, the first one lowest:
+ *             1 when the primary has the hash that it was sent, not 0
  * ATTR      0  4 uid   4  4 gid   8  4 mode
  * DROP      0 16 lineage             16  - text16 name
  * RESYNC    0  2 enum body_reason     2  4 serial
@@ -60,6 +68,7 @@
 
 #include "replication/core/message.h"
 #include "wal/history.h"
+#include "wal/page.h"
 #include "wal/position.h"
 
 #include <stdbool.h>
@@ -104,8 +113,17 @@ enum body_mode {
     BODY_RESUME = 1,   /* records after `position`, the replica's own */
     BODY_SNAPSHOT = 2, /* chunks, COPIED, records after `position` */
     BODY_NOTHING = 3,  /* not now; another OPEN follows when it can be */
-    BODY_DELTA = 4,    /* reserved: differing pages only. Never sent by v1 */
+    BODY_DELTA = 4,    /* as SNAPSHOT, but for pages that are the same */
 };
+
+/* "delta"; "?" for a number that is none. */
+const char *body_mode_name(unsigned mode);
+
+/* Chunks come, then COPIED. */
+static inline bool body_mode_copies(enum body_mode mode)
+{
+    return mode == BODY_SNAPSHOT || mode == BODY_DELTA;
+}
 
 struct body_hello {
     uint16_t version_min, version_max;
@@ -138,6 +156,8 @@ struct body_database {
     txid_t durable_txid;      /* <= received_txid */
     struct position prepared; /* of no RESOLVE yet, txid > received_txid, not
                                  of an older epoch; all 0: none */
+    uint32_t base_page_bytes; /* what a copy may be compared with; 0: nothing */
+    uint32_t base_pages;
     char name[BODY_NAME_MAX + 1];
     struct history history; /* owned; free with history_free() */
 };
@@ -166,6 +186,23 @@ struct body_resync {
     enum body_reason reason;
     uint32_t serial; /* of the OPEN that did not work out */
     struct body_database database;
+};
+
+#define BODY_RANGE_PAGES 8192u /* in one HASHES or SAME */
+#define BODY_SAME_BYTES (BODY_RANGE_PAGES / 8)
+#define BODY_HASHES_AHEAD 8u /* that no SAME answers yet */
+
+/* HASHES, but for the hashes: body_hashes_bytes(). */
+struct body_hashes {
+    uint32_t serial;
+    pgno_t first; /* >= 1 */
+    uint32_t count;
+};
+
+struct body_same {
+    pgno_t first;
+    uint32_t count;      /* 0: no page was asked about */
+    const uint8_t *bits; /* borrowed from the body or of the caller */
 };
 
 struct body_attr {
@@ -212,6 +249,23 @@ int body_open_decode(const struct blob *body, struct body_open *ret_open);
 int body_copied_encode(uint32_t stream, const struct position *position,
                        struct blob **ret_blob);
 int body_copied_decode(const struct blob *body, struct position *ret_position);
+
+/* bytes: hashes->count of them, little-endian. last: sets MESSAGE_LAST. */
+int body_hashes_encode(uint32_t stream, const struct body_hashes *hashes,
+                       const uint8_t *bytes, bool last,
+                       struct blob **ret_blob);
+int body_hashes_decode(const struct blob *body, struct body_hashes *ret_hashes);
+
+/* Where the hashes of a body that was decoded begin. */
+static inline const uint8_t *body_hashes_bytes(const struct blob *body)
+{
+    return body->data + 8;
+}
+
+/* The body alone: it is sent like a record. bits: (count + 7) / 8 bytes, those
+ * past count are 0. */
+int body_same_encode(const struct body_same *same, struct blob **ret_body);
+int body_same_decode(const struct blob *body, struct body_same *ret_same);
 
 int body_ack_encode(uint32_t stream, const struct body_ack *ack,
                     struct blob **ret_blob);

@@ -8,11 +8,13 @@
  * credit allows it.
  *
  * What can go wrong, and where it ends up:
- *   the log was trimmed under a slow replica   a new OPEN, SNAPSHOT
+ *   the log was trimmed under a slow replica   a new OPEN, a copy
  *   a read failed (disk, memory, lock)         OPEN NOTHING; a new decision
  *                                              at the next TICK
  *   the page size changed under a copy         the copy starts over
- *   replica's sum differs at our TXID          a new OPEN, SNAPSHOT, SUM
+ *   replica's sum differs at our TXID          a new OPEN, a copy
+ *   hashes that are not those of the pages     link ended by the driver
+ *   expected next
  *   an ack for what was never sent             -EPROTO
  */
 #include "replication/core/feed.h"
@@ -25,8 +27,8 @@
 
 static const unsigned feed_next[FEED_STATES] = {
     [FEED_WAITING] = BIT(FEED_READING) | BIT(FEED_TAIL) | BIT(FEED_STARVED) |
-                     BIT(FEED_COPYING) | BIT(FEED_COPY_STARVED) |
-                     BIT(FEED_CLOSED),
+                     BIT(FEED_COPYING) | BIT(FEED_COMPARING) |
+                     BIT(FEED_COPY_STARVED) | BIT(FEED_CLOSED),
     [FEED_READING] = BIT(FEED_READING) | BIT(FEED_TAIL) | BIT(FEED_STARVED) |
                      BIT(FEED_WAITING) | BIT(FEED_CLOSED),
     [FEED_TAIL] = BIT(FEED_TAIL) | BIT(FEED_READING) | BIT(FEED_STARVED) |
@@ -34,18 +36,22 @@ static const unsigned feed_next[FEED_STATES] = {
     [FEED_STARVED] = BIT(FEED_STARVED) | BIT(FEED_READING) | BIT(FEED_WAITING) |
                      BIT(FEED_CLOSED),
     [FEED_COPYING] = BIT(FEED_COPYING) | BIT(FEED_COPY_STARVED) |
-                     BIT(FEED_READING) | BIT(FEED_TAIL) | BIT(FEED_STARVED) |
+                     BIT(FEED_COMPARING) | BIT(FEED_READING) | BIT(FEED_TAIL) | BIT(FEED_STARVED) |
                      BIT(FEED_WAITING) | BIT(FEED_CLOSED),
+    [FEED_COMPARING] = BIT(FEED_COMPARING) | BIT(FEED_COPYING) |
+                       BIT(FEED_COPY_STARVED) | BIT(FEED_WAITING) |
+                       BIT(FEED_CLOSED),
     [FEED_COPY_STARVED] = BIT(FEED_COPY_STARVED) | BIT(FEED_COPYING) |
-                          BIT(FEED_WAITING) | BIT(FEED_CLOSED),
+                          BIT(FEED_COMPARING) | BIT(FEED_WAITING) |
+                          BIT(FEED_CLOSED),
     [FEED_CLOSED] = 0,
 };
 
 static const char *const state_names[FEED_STATES] = {
     [FEED_WAITING] = "waiting", [FEED_READING] = "reading",
     [FEED_TAIL] = "tail",       [FEED_STARVED] = "starved",
-    [FEED_COPYING] = "copying", [FEED_COPY_STARVED] = "copy-starved",
-    [FEED_CLOSED] = "closed",
+    [FEED_COPYING] = "copying", [FEED_COMPARING] = "comparing",
+    [FEED_COPY_STARVED] = "copy-starved", [FEED_CLOSED] = "closed",
 };
 
 /* One step under way. */
@@ -68,7 +74,8 @@ void feed_init(struct feed *feed, int64_t credit)
 
 static bool feed_is_copying(const struct feed *feed)
 {
-    return feed->state == FEED_COPYING || feed->state == FEED_COPY_STARVED;
+    return feed->state == FEED_COPYING || feed->state == FEED_COMPARING ||
+           feed->state == FEED_COPY_STARVED;
 }
 
 bool feed_ok(const struct feed *feed)
@@ -83,7 +90,9 @@ bool feed_ok(const struct feed *feed)
         return false;
     if (feed_is_copying(feed) && !(feed->pinned && feed->copy_next > 0))
         return false;
-    if (feed->pinned && feed->mode != BODY_SNAPSHOT)
+    if (feed->pinned && !body_mode_copies(feed->mode))
+        return false;
+    if (feed->state == FEED_COMPARING && feed->mode != BODY_DELTA)
         return false;
     /* READING and COPYING may be below 0: what they wait for was asked for
      * when there was credit. A starved one never has any. */
@@ -154,6 +163,21 @@ static enum body_reason copy_reason(const struct feed_source *source,
     return reason;
 }
 
+/* Is there anything there that is worth comparing? */
+static bool has_base(const struct feed_source *source,
+                     const struct body_database *replica)
+{
+    return replica != NULL && replica->base_pages > 0 &&
+           replica->base_page_bytes == source->page_bytes &&
+           lineage_is_equal(&source->lineage, &replica->lineage);
+}
+
+static enum body_mode copy_mode(const struct feed_source *source,
+                                const struct body_database *replica)
+{
+    return has_base(source, replica) ? BODY_DELTA : BODY_SNAPSHOT;
+}
+
 enum body_mode feed_decide(const struct feed_source *source,
                            const struct body_database *replica,
                            enum body_reason *ret_reason, bool *ret_diverged)
@@ -163,15 +187,16 @@ enum body_mode feed_decide(const struct feed_source *source,
 
     if (source->ready) {
         reason = copy_reason(source, replica);
-        mode = reason == BODY_NONE ? BODY_RESUME : BODY_SNAPSHOT;
+        mode = reason == BODY_NONE ? BODY_RESUME : copy_mode(source, replica);
     }
-    if (mode == BODY_SNAPSHOT && source->page_bytes == 0) {
+    if (body_mode_copies(mode) && source->page_bytes == 0) {
         mode = BODY_NOTHING;
         reason = BODY_BUSY;
     }
     *ret_reason = reason;
-    *ret_diverged = mode == BODY_SNAPSHOT && reason != BODY_NEW &&
-                    reason != BODY_TRIMMED;
+    *ret_diverged = body_mode_copies(mode) &&
+                    (reason == BODY_LINEAGE || reason == BODY_AHEAD ||
+                     reason == BODY_DIVERGED);
     return mode;
 }
 
@@ -226,8 +251,14 @@ static void copy_on(struct step *step)
         move(feed, FEED_COPY_STARVED);
         return;
     }
-    move(feed, FEED_COPYING);
-    action = act(step, FEED_DO_COPY);
+    if (feed->mode == BODY_DELTA && feed->copy_next == feed->range_end) {
+        move(feed, FEED_COMPARING);
+        action = act(step, FEED_DO_COMPARE);
+    } else {
+        move(feed, FEED_COPYING);
+        action = act(step, FEED_DO_COPY);
+        action->end_pgno = feed->range_end;
+    }
     action->ask = ++feed->ask;
     action->pgno = feed->copy_next;
 }
@@ -287,8 +318,8 @@ static void open_resume(struct step *step)
     send_on(step);
 }
 
-static void open_snapshot(struct step *step, enum body_reason reason,
-                          bool diverged)
+static void open_copy(struct step *step, enum body_mode mode,
+                      enum body_reason reason, bool diverged)
 {
     const struct feed_source *source = &step->event->source;
     struct feed *feed = step->feed;
@@ -297,13 +328,14 @@ static void open_snapshot(struct step *step, enum body_reason reason,
     /* Pinned before OPEN says where it starts: never promise what the log
      * could lose in between. */
     act(step, FEED_DO_PIN)->txid = source->position.txid + 1;
-    action = open(step, BODY_SNAPSHOT, reason);
+    action = open(step, mode, reason);
     action->position = source->position;
     action->diverged = diverged;
     feed->pinned = true;
     feed->next = cursor_after(source->position.txid);
     feed->copy_page_bytes = source->page_bytes;
     feed->copy_next = 1;
+    feed->range_end = mode == BODY_DELTA ? 1 : 0;
     feed->copy_end = (struct position){0};
     copy_on(step);
 }
@@ -320,17 +352,22 @@ static void decide(struct step *step)
     else if (mode == BODY_RESUME)
         open_resume(step);
     else
-        open_snapshot(step, reason, diverged);
+        open_copy(step, mode, reason, diverged);
 }
 
-/* A copy, whatever the histories say. */
-static void copy_anew(struct step *step, enum body_reason reason, bool diverged)
+/* A copy, whatever the histories say; on the same history, so that what it
+ * replaces is nobody's lost commit. It has pages to compare with, too, when
+ * it applied something that we sent. */
+static void copy_anew(struct step *step, enum body_reason reason)
 {
     const struct feed_source *source = &step->event->source;
+    enum body_mode mode = step->feed->acked.position.txid > 0
+                              ? BODY_DELTA
+                              : copy_mode(source, step->event->replica);
 
     stop(step);
     if (source->ready && source->page_bytes != 0)
-        open_snapshot(step, reason, diverged);
+        open_copy(step, mode, reason, false);
     else
         open_nothing(step, BODY_BUSY);
 }
@@ -363,7 +400,7 @@ static int on_resync(struct step *step)
     /* Its content disagrees with records that fit its history: histories
      * cannot tell what is wrong, so they are not asked. */
     if (reason == BODY_SUM || reason == BODY_STOPPED) {
-        copy_anew(step, reason, true);
+        copy_anew(step, reason);
         return 0;
     }
     stop(step);
@@ -401,7 +438,7 @@ static int on_record(struct step *step)
         return 0;
     switch (cursor_judge(&feed->next, step->event->header)) {
     case CURSOR_GAP:
-        copy_anew(step, BODY_TRIMMED, false);
+        copy_anew(step, BODY_TRIMMED);
         return 0;
     case CURSOR_NEXT:
         act(step, FEED_DO_SEND);
@@ -418,7 +455,25 @@ static int on_record(struct step *step)
 static int on_trimmed(struct step *step)
 {
     if (is_awaited(step, FEED_READING))
-        copy_anew(step, BODY_TRIMMED, false);
+        copy_anew(step, BODY_TRIMMED);
+    return 0;
+}
+
+static int on_compared(struct step *step)
+{
+    const struct feed_event *event = step->event;
+    struct feed *feed = step->feed;
+
+    if (!is_awaited(step, FEED_COMPARING))
+        return 0;
+    if (event->next_pgno < feed->copy_next)
+        return -EPROTO;
+    act(step, FEED_DO_SEND);
+    feed->credit -= (int64_t)event->bytes;
+    feed->range_end = event->last ? 0 : event->next_pgno;
+    if (!event->differs) /* past the last range: pages it has never seen */
+        feed->copy_next = event->next_pgno;
+    copy_on(step);
     return 0;
 }
 
@@ -431,14 +486,15 @@ static int on_chunk(struct step *step)
         return 0;
     if (event->header != NULL &&
         event->header->page_bytes != feed->copy_page_bytes) {
-        copy_anew(step, feed->reason, false);
+        copy_anew(step, feed->reason);
         return 0;
     }
     if (event->header != NULL) {
         act(step, FEED_DO_SEND);
         feed->credit -= (int64_t)event->bytes;
     }
-    feed->copy_next = event->next_pgno;
+    feed->copy_next = event->next_pgno != 0 ? event->next_pgno
+                                            : feed->range_end;
     if (feed->copy_next != 0) {
         copy_on(step);
         return 0;
@@ -457,7 +513,8 @@ static int on_failed(struct step *step)
     struct feed *feed = step->feed;
 
     if (feed->ask != step->event->ask ||
-        (feed->state != FEED_READING && feed->state != FEED_COPYING))
+        (feed->state != FEED_READING && feed->state != FEED_COPYING &&
+         feed->state != FEED_COMPARING))
         return 0;
     stop(step);
     open_nothing(step, BODY_BUSY);
@@ -490,7 +547,7 @@ static int on_ack(struct step *step)
     feed->acked = *ack;
     if (ack->position.txid == ours->txid && ours->txid != 0 &&
         ack->position.sum != ours->sum)
-        copy_anew(step, BODY_SUM, true);
+        copy_anew(step, BODY_SUM);
     return 0;
 }
 
@@ -524,7 +581,7 @@ static int (*const handlers[FEED_EVENTS])(struct step *) = {
     [FEED_HEARD] = on_heard,     [FEED_RESYNC] = on_resync,
     [FEED_SOURCE] = on_source,   [FEED_RECORD] = on_record,
     [FEED_TRIMMED] = on_trimmed, [FEED_CHUNK] = on_chunk,
-    [FEED_FAILED] = on_failed,   [FEED_ACK] = on_ack,
+    [FEED_COMPARED] = on_compared, [FEED_FAILED] = on_failed,   [FEED_ACK] = on_ack,
     [FEED_CREDIT] = on_credit,   [FEED_DROPPED] = on_dropped,
     [FEED_TICK] = on_tick,
 };

@@ -5,7 +5,7 @@
  *
  * Pure: feed_step(feed, event) -> actions. The driver (replication/net) holds
  * the bytes, the socket and the database; the feed only says FETCH and is
- * told RECORD, says COPY and is told CHUNK. At the tail as far behind it asks
+ * told RECORD, says COPY and is told CHUNK, says COMPARE and is told COMPARED. At the tail as far behind it asks
  * for one record at a time; where that comes from, memory or disk, is the
  * driver's business.
  *
@@ -15,20 +15,25 @@
  *      |                   ^                        STARVED: no credit
  *      |                   '---last page---.
  *      '--snapshot--> COPYING <--credit-- COPY_STARVED
- *                         '---no credit---^
+ *      |               ^  | '---no credit---^  ^
+ *      |      not same |  | end of the range   | credit, or none
+ *      '--delta-----> COMPARING ---------------'
  *   any --resync, trimmed, failed--> WAITING       any --dropped--> CLOSED
  *
  * The decision, on HEARD and RESYNC, by histories and never by TXID alone:
  *   not ready, or a copy needed of no content    NOTHING, BUSY; again later
- *   replica has nothing                          SNAPSHOT, NEW; or RESUME
+ *   replica has nothing                          copy, NEW; or RESUME
  *                                                from 0 when neither have we
- *   other lineage                                SNAPSHOT, LINEAGE, diverged
- *   replica holds what we do not, same history   SNAPSHOT, AHEAD, diverged
- *   histories part before the replica's TXID     SNAPSHOT, DIVERGED, diverged
- *   same TXID, other sum                         SNAPSHOT, SUM, diverged
- *   our log begins after its next TXID           SNAPSHOT, TRIMMED
+ *   other lineage                                copy, LINEAGE, diverged
+ *   replica holds what we do not, same history   copy, AHEAD, diverged
+ *   histories part before the replica's TXID     copy, DIVERGED, diverged
+ *   same TXID, other sum                         copy, SUM
+ *   our log begins after its next TXID           copy, TRIMMED
  *   else                                         RESUME
- * BODY_DELTA has its number in the protocol and no row here yet.
+ * The copy is a DELTA when the replica has pages of our size and lineage to
+ * compare with, else a SNAPSHOT. A delta goes through ranges: the replica sends
+ * the hashes it has of some pages, we say which of them are ours and send the
+ * rest as chunks; after its last range follow the pages that it never had.
  */
 #ifndef TIDEMARK_REPLICATION_CORE_FEED_H
 #define TIDEMARK_REPLICATION_CORE_FEED_H
@@ -42,6 +47,7 @@ enum feed_state {
     FEED_TAIL,    /* the replica was sent all there is */
     FEED_STARVED, /* there is more; credit is used up */
     FEED_COPYING, /* a COPY is out */
+    FEED_COMPARING, /* a COMPARE is out: waits for the replica's hashes */
     FEED_COPY_STARVED,
     FEED_CLOSED, /* dropped, or not wanted; nothing more will happen */
     FEED_STATES
@@ -65,6 +71,7 @@ enum feed_event_kind {
     FEED_RECORD,  /* answer to FETCH */
     FEED_TRIMMED, /* answer to FETCH: the log no longer has it */
     FEED_CHUNK,   /* answer to COPY */
+    FEED_COMPARED, /* answer to COMPARE: a SAME, ready to be sent */
     FEED_FAILED,  /* answer to either: cannot be read now */
     FEED_ACK,     /* replica: received, durable, applied */
     FEED_CREDIT,  /* replica is done with so many bytes */
@@ -81,10 +88,14 @@ struct feed_event {
     const struct body_database *replica;
     enum body_reason reason; /* RESYNC */
     uint32_t serial;         /* RESYNC: of the OPEN it is about */
-    uint32_t ask;            /* RECORD, TRIMMED, CHUNK, FAILED: as asked */
+    uint32_t ask;            /* RECORD, TRIMMED, CHUNK, COMPARED, FAILED: as
+                                asked */
     const struct record_header *header; /* RECORD, CHUNK */
-    size_t bytes;                       /* RECORD, CHUNK, CREDIT */
-    pgno_t next_pgno;                   /* CHUNK: 0 when it was the last one */
+    size_t bytes;                       /* RECORD, CHUNK, COMPARED, CREDIT */
+    pgno_t next_pgno;                   /* CHUNK: 0 when it was the last one;
+                                           COMPARED: behind the range */
+    bool differs;   /* COMPARED: pages of the range are to be sent */
+    bool last;      /* COMPARED: the replica has no more hashes */
     struct position position; /* CHUNK: of the source after the pages were read
                                  (captured, so at or past what they show) */
     const struct body_ack *ack; /* ACK */
@@ -93,8 +104,11 @@ struct feed_event {
 enum feed_action_kind {
     FEED_DO_OPEN,   /* send OPEN: mode, reason, diverged, serial, position */
     FEED_DO_FETCH,  /* get the record at cursor, answer with ask */
-    FEED_DO_SEND,   /* send the record or chunk of this event */
-    FEED_DO_COPY,   /* read pages from pgno on, answer with ask */
+    FEED_DO_SEND,   /* send the record, chunk or SAME of this event */
+    FEED_DO_COPY,   /* read pages from pgno on, before end_pgno (0: to the end)
+                       but those of the last SAME, answer with ask */
+    FEED_DO_COMPARE, /* the replica's hashes from pgno on with ours, when they
+                        are here; answer with ask */
     FEED_DO_COPIED, /* send COPIED: position */
     FEED_DO_PIN,    /* keep the log from txid on; 0: no longer */
     FEED_DO_DROP,   /* send DROP */
@@ -109,7 +123,7 @@ struct feed_action {
     uint32_t ask;
     struct position position;
     struct cursor cursor;
-    pgno_t pgno;
+    pgno_t pgno, end_pgno;
     txid_t txid;
 };
 
@@ -134,6 +148,8 @@ struct feed {
     bool pinned;              /* the log is kept for this copy */
     uint32_t copy_page_bytes; /* what it began with */
     pgno_t copy_next;         /* 0: no page is missing */
+    pgno_t range_end;         /* DELTA: compared up to here, not included; 0:
+                                 all that the replica has */
     struct position copy_end; /* valid when copy_next is 0 */
     struct body_ack acked;    /* newest under this serial */
 };

@@ -5,7 +5,8 @@
  * What can go wrong, and where it ends up:
  *   record missing, of other content, damaged   RESYNC, ASKING; again: RESTING
  *   the engine refused it                       RESTART, RESYNC as above
- *   connection lost in a copy                   ABANDON; the next starts over
+ *   connection lost in a copy                   ABANDON; the next goes on by
+ *                                               comparing what is there
  *   epoch older than one heard of               REFUSE: the connection ends
  *
  * Bytes that arrive while no OPEN is followed (the primary has not read our
@@ -143,6 +144,8 @@ void follow_tell(const struct follow *follow, const struct follow_view *view,
     ret_database->received_txid = 0;
     ret_database->durable_txid = 0;
     ret_database->prepared = (struct position){0};
+    ret_database->base_page_bytes = view->base_page_bytes;
+    ret_database->base_pages = view->base_pages;
     if (view->copying || follow_is_copying(follow) || follow->astray ||
         engine_stopped(follow, view))
         return;
@@ -327,12 +330,24 @@ static void open_resume(struct step *step)
     move(follow, FOLLOW_STREAMING);
 }
 
+/* Asks for more hashes while the primary may be sent more. */
+static void hash_on(struct step *step)
+{
+    struct follow *follow = step->follow;
+
+    if (follow->state != FOLLOW_COPYING || !follow->delta || follow->hashing ||
+        follow->hashed == 0 || follow->unanswered >= BODY_HASHES_AHEAD)
+        return;
+    follow->hashing = true;
+    act(step, FOLLOW_DO_HASH)->pgno = follow->hashed;
+}
+
 /*
  * BEGIN before HISTORY: should we die in between, we hold content without a
  * history, which is copied anew. The other way round we would hold old
  * content under a history that never was its own.
  */
-static void open_snapshot(struct step *step)
+static void open_copy(struct step *step)
 {
     const struct body_open *open = step->event->open;
     struct follow *follow = step->follow;
@@ -345,9 +360,14 @@ static void open_snapshot(struct step *step)
     follow->page_bytes = open->page_bytes;
     follow->astray = false;
     follow->begun_at = follow->offered;
+    follow->delta = open->mode == BODY_DELTA;
+    follow->hashing = false;
+    follow->hashed = follow->compared = 1;
+    follow->unanswered = 0;
     act(step, FOLLOW_DO_BEGIN);
     act(step, FOLLOW_DO_HISTORY);
     move(follow, FOLLOW_COPYING);
+    hash_on(step);
 }
 
 static void on_open(struct step *step)
@@ -379,7 +399,7 @@ static void on_open(struct step *step)
     if (open->mode == BODY_RESUME)
         open_resume(step);
     else
-        open_snapshot(step);
+        open_copy(step);
     ack_on(step);
 }
 
@@ -502,11 +522,62 @@ static void on_chunk(struct step *step)
     credit_on(step);
 }
 
+/* Answers come in the order of what was sent; the engine sees to it that they
+ * are about what it knows. */
+static bool same_fits(const struct step *step)
+{
+    const struct body_same *same = step->event->same;
+    const struct follow *follow = step->follow;
+
+    return same != NULL && follow->delta && follow->unanswered > 0 &&
+           same->first == follow->compared &&
+           (follow->hashed == 0 || same->count <= follow->hashed - same->first);
+}
+
+static void on_same(struct step *step)
+{
+    const struct body_same *same = step->event->same;
+    struct follow *follow = step->follow;
+
+    if (overruns(step))
+        return;
+    if (follow->state == FOLLOW_COPYING && same_fits(step)) {
+        take(step, FOLLOW_DO_SAME);
+        follow->compared += same->count;
+        follow->unanswered--;
+    } else {
+        throw_away(step);
+        if (follow_is_open(follow))
+            wrong(step, BODY_DAMAGED);
+    }
+    hash_on(step);
+    credit_on(step);
+}
+
+static void on_hashes(struct step *step)
+{
+    const struct follow_event *event = step->event;
+    struct follow *follow = step->follow;
+
+    if (follow->state != FOLLOW_COPYING || !follow->delta)
+        return; /* given up meanwhile */
+    follow->hashing = false;
+    if (event->failed)
+        return;
+    follow->hashed = event->last ? 0 : event->next_pgno;
+    follow->unanswered++;
+    act(step, FOLLOW_DO_HASHES);
+    hash_on(step);
+}
+
 static void on_copied(struct step *step)
 {
     struct follow *follow = step->follow;
 
-    if (follow->state == FOLLOW_COPYING) {
+    bool all = !follow->delta ||
+               (follow->hashed == 0 && follow->unanswered == 0);
+
+    if (follow->state == FOLLOW_COPYING && all) {
         follow->end = step->event->position;
         act(step, FOLLOW_DO_END);
         move(follow, FOLLOW_REDOING);
@@ -569,11 +640,13 @@ static void on_tick(struct step *step)
     if (follow->state == FOLLOW_RESTING &&
         step->event->now_ns >= follow->rest_until_ns)
         resync(step);
+    hash_on(step);
 }
 
 static void (*const handlers[FOLLOW_EVENTS])(struct step *) = {
     [FOLLOW_OPEN] = on_open,         [FOLLOW_RECORD] = on_record,
     [FOLLOW_CHUNK] = on_chunk,       [FOLLOW_COPIED] = on_copied,
+    [FOLLOW_SAME] = on_same,         [FOLLOW_HASHES] = on_hashes,
     [FOLLOW_PROGRESS] = on_progress, [FOLLOW_DROP] = on_drop,
     [FOLLOW_LOST] = on_lost,         [FOLLOW_TICK] = on_tick,
 };

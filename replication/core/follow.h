@@ -10,10 +10,14 @@
  *   ASKING --OPEN resume--> STREAMING --gap, sum, refused--> ASKING
  *      |                        ^      (RESYNC sent)            |
  *      |                        '--placed---.                   | too often
- *      '--OPEN snapshot--> COPYING --COPIED--> REDOING          v
+ *      '--OPEN snapshot,-> COPYING --COPIED--> REDOING          v
+ *              delta            |
  *                             '------- wrong, refused -----> RESTING
  *   any --connection lost--> ASKING             RESTING --later--> ASKING
  *   any --DROP--> DROPPED
+ *
+ * Of a delta the replica sends the hashes of its pages, range after range, as
+ * far ahead of the answers as BODY_HASHES_AHEAD allows.
  *
  * The engine works behind a queue, so its view is always a little old. The
  * bytes it has taken from that queue (`consumed`) are the only clock both
@@ -57,13 +61,17 @@ struct follow_view {
     epoch_t epoch;           /* newest of the history heard from a primary */
     bool copying;            /* a copy is being built, not placed */
     bool stopped;            /* refuses records until restarted */
+    uint32_t base_page_bytes; /* what a copy may be compared with; 0: nothing */
+    uint32_t base_pages;
 };
 
 enum follow_event_kind {
     FOLLOW_OPEN,     /* the primary's decision */
     FOLLOW_RECORD,   /* a record arrived */
     FOLLOW_CHUNK,    /* pages of a copy arrived */
+    FOLLOW_SAME,     /* pages of a range need not be sent */
     FOLLOW_COPIED,   /* that were all of them; position: end of the copy */
+    FOLLOW_HASHES,   /* engine: the hashes asked for; last */
     FOLLOW_PROGRESS, /* the view changed */
     FOLLOW_DROP,     /* the primary dropped it */
     FOLLOW_LOST,     /* the connection ended */
@@ -77,7 +85,11 @@ struct follow_event {
     struct follow_view view;            /* always */
     const struct body_open *open;       /* OPEN */
     const struct record_header *header; /* RECORD, CHUNK; NULL: unreadable */
-    size_t bytes;                       /* RECORD, CHUNK: of its body */
+    const struct body_same *same;       /* SAME; NULL: unreadable */
+    size_t bytes;                       /* RECORD, CHUNK, SAME: of its body */
+    pgno_t next_pgno;                   /* HASHES: behind the range */
+    bool last;                          /* HASHES: there are no more */
+    bool failed;                        /* HASHES: not now; at the next TICK */
     struct position position;           /* COPIED */
 };
 
@@ -86,6 +98,9 @@ enum follow_action_kind {
     FOLLOW_DO_OFFER,   /* engine: take this event's record */
     FOLLOW_DO_BEGIN,   /* engine: a copy begins at the OPEN's position */
     FOLLOW_DO_CHUNK,   /* engine: take this event's chunk */
+    FOLLOW_DO_SAME,    /* engine: take this event's SAME */
+    FOLLOW_DO_HASH,    /* engine: the hashes from pgno on, as HASHES */
+    FOLLOW_DO_HASHES,  /* send HASHES: those of this event */
     FOLLOW_DO_END,     /* engine: the copy ends at the event's position */
     FOLLOW_DO_ABANDON, /* engine: the copy will not be finished */
     FOLLOW_DO_RESTART, /* engine: forget that you stopped */
@@ -101,6 +116,7 @@ struct follow_action {
     enum body_reason reason;
     uint32_t serial;
     uint32_t bytes;
+    pgno_t pgno;
     struct body_ack ack;
 };
 
@@ -126,6 +142,11 @@ struct follow {
     bool sum_known;           /* ... if we know it */
     bool astray;           /* refused, or a copy abandoned: only a copy helps */
     uint32_t page_bytes;   /* of the copy under way */
+    bool delta;            /* it is one */
+    bool hashing;          /* DELTA: the engine was asked for hashes */
+    pgno_t hashed;         /* DELTA: hashes before it were sent; 0: all */
+    pgno_t compared;       /* DELTA: pages before it were answered */
+    uint32_t unanswered;   /* DELTA: HASHES, at most BODY_HASHES_AHEAD */
     struct position end;   /* REDOING: the copy is exact from here on */
     struct body_ack acked; /* last ACK sent under this serial */
     /* bytes, since follow_init() */
@@ -157,7 +178,8 @@ void follow_step(struct follow *follow, const struct follow_event *event,
 /*
  * What to tell the primary that we have, in DATABASE and RESYNC: position,
  * received and durable TXID and the PREPARED of ret_database, the rest is
- * left alone.
+ * left alone. And what a copy may be compared with, which counts however little
+ * the rest is worth.
  *
  * Received is what was offered, also if the engine has not taken it yet: it
  * will, before anything that is offered later. Telling less would be unsafe:

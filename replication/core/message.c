@@ -35,6 +35,8 @@ static const char *const type_names[MESSAGE_TYPES] = {
     [MESSAGE_DROP] = "DROP",
     [MESSAGE_RESYNC] = "RESYNC",
     [MESSAGE_BYE] = "BYE",
+    [MESSAGE_HASHES] = "HASHES",
+    [MESSAGE_SAME] = "SAME",
 };
 
 static bool type_is_known(unsigned type)

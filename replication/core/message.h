@@ -31,6 +31,8 @@
  *   then an empty one with LAST         -> OPEN for each it should follow
  *                                          RECORD*                  resumed
  *                                          CHUNK* COPIED RECORD*    copied
+ *   HASHES* of what it has              -> { SAME CHUNK* }*
+ *                                          COPIED RECORD*           delta
  *   ACK, CREDIT, as it takes them
  *   RESYNC when it cannot go on         -> OPEN again, same stream
  *                                          ATTR, DROP, when they happen
@@ -50,11 +52,12 @@
  * It goes out before the primary's position is there, with nothing behind it
  * until its RESOLVE. What DATABASE, RESYNC and ACK say of it: body.h.
  *
- * Flow control. RECORD and CHUNK cost their body length in credit of their
+ * Flow control. RECORD, CHUNK and SAME cost their body length in credit of their
  * stream, which starts at MESSAGE_CREDIT_BYTES with the connection. One may
  * be sent while credit is above 0, so that one larger than the window still
  * goes; CREDIT gives back what the replica has done with, whether it was
- * applied or thrown away. Everything else is small and free.
+ * applied or thrown away. Of HASHES, BODY_HASHES_AHEAD may be unanswered.
+ * Everything else is small and free.
  *
  * Growing. A body may not be longer or shorter than its type says, except
  * HELLO, which is read before versions are agreed: bytes after those known
@@ -96,11 +99,14 @@ enum message_type {
     MESSAGE_DROP = 14,
     MESSAGE_RESYNC = 15,
     MESSAGE_BYE = 16,
+    MESSAGE_HASHES = 17,
+    MESSAGE_SAME = 18,
     MESSAGE_TYPES
 };
 
 #define MESSAGE_OPTIONAL 1u /* whoever does not know the type skips it */
-#define MESSAGE_LAST 2u     /* DATABASE: the list is complete, body empty */
+#define MESSAGE_LAST 2u     /* DATABASE: the list is complete, body empty;
+                               HASHES: these are the last */
 #define MESSAGE_FLAGS (MESSAGE_OPTIONAL | MESSAGE_LAST)
 
 struct message {

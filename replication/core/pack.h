@@ -35,6 +35,7 @@ void pack_u8(struct pack_writer *writer, uint8_t value);
 void pack_u16(struct pack_writer *writer, uint16_t value);
 void pack_u32(struct pack_writer *writer, uint32_t value);
 void pack_u64(struct pack_writer *writer, uint64_t value);
+void pack_bytes(struct pack_writer *writer, const void *bytes, size_t size);
 void pack_text8(struct pack_writer *writer, const char *text);
 void pack_text16(struct pack_writer *writer, const char *text);
 void pack_lineage(struct pack_writer *writer, const struct lineage *lineage);

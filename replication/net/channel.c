@@ -38,6 +38,8 @@ static struct follow_view follow_view_of(const struct database_view *view)
         .consumed_bytes = view->consumed_bytes,
         .copying = view->copying,
         .stopped = view->state == DATABASE_STOPPED,
+        .base_page_bytes = view->base_page_bytes,
+        .base_pages = view->base_pages,
     };
 }
 
@@ -67,6 +69,9 @@ void channel_free(struct channel *channel)
 {
     if (channel == NULL)
         return;
+    channel->freed = true;
+    if (channel->asked)
+        return; /* it comes back here with the answer */
     database_unref(channel->database);
     os_free(&channel);
 }
@@ -156,6 +161,69 @@ static void refuse(struct channel *channel, enum body_reason reason)
 
 /* ---- doing what follow says -----------------------------------------------*/
 
+static bool is_in_doubt(const struct body_open *open)
+{
+    return open->reason == BODY_SUM || open->reason == BODY_STOPPED ||
+           open->reason == BODY_DAMAGED;
+}
+
+static void copy_begin(struct database *database, const struct body_open *open)
+{
+    struct database_copy copy = {
+        .start = open->position,
+        .page_bytes = open->page_bytes,
+        .size_pages = open->size_pages,
+        .delta = open->mode == BODY_DELTA,
+        .doubt = is_in_doubt(open),
+        .keep = open->diverged,
+    };
+
+    database_copy_begin(database, &copy);
+}
+
+static void copy_same(const struct passage *passage)
+{
+    const struct body_same *same = passage->event->same;
+
+    database_copy_same(passage->channel->database, blob_ref(passage->blob),
+                       same->first, same->count, same->bits);
+}
+
+static void hashes_on_done(struct database_request *request);
+
+/* One question at a time; an answer that is late for an older OPEN asks what
+ * is wanted now. */
+static void ask_hashes(struct channel *channel, pgno_t pgno)
+{
+    if (channel->asked)
+        return;
+    channel->request = (struct database_request){
+        .on_done = hashes_on_done,
+        .from_pgno = pgno,
+        .max_bytes = BODY_RANGE_PAGES * sizeof(uint64_t),
+    };
+    channel->asked = true;
+    channel->asked_serial = channel->follow.serial;
+    database_copy_hashes(channel->database, &channel->request);
+}
+
+static void send_hashes(struct channel *channel)
+{
+    const struct database_request *request = &channel->request;
+    const struct blob *hashes = request->blobs[0];
+    struct body_hashes body = {.serial = channel->follow.serial,
+                               .first = request->from_pgno,
+                               .count = (uint32_t)(hashes->size / 8)};
+    struct blob *blob;
+    int rc = body_hashes_encode(channel->stream, &body, hashes->data,
+                                request->next_pgno == 0, &blob);
+
+    if (rc < 0)
+        link_close(channel->link, rc);
+    else
+        link_send(channel->link, blob);
+}
+
 static void act_on_engine(const struct passage *passage,
                           enum follow_action_kind kind)
 {
@@ -177,7 +245,10 @@ static void act_on_engine(const struct passage *passage,
         break;
     case FOLLOW_DO_BEGIN:
         ASSERT(open != NULL);
-        database_copy_begin(database, &open->position, open->page_bytes);
+        copy_begin(database, open);
+        break;
+    case FOLLOW_DO_SAME:
+        copy_same(passage);
         break;
     case FOLLOW_DO_END:
         database_copy_end(database, &passage->event->position);
@@ -208,6 +279,12 @@ static void act(const struct passage *passage,
         break;
     case FOLLOW_DO_RESYNC:
         send_resync(channel, action);
+        break;
+    case FOLLOW_DO_HASH:
+        ask_hashes(channel, action->pgno);
+        break;
+    case FOLLOW_DO_HASHES:
+        send_hashes(channel);
         break;
     case FOLLOW_DO_REFUSE:
         refuse(channel, action->reason);
@@ -254,8 +331,8 @@ static void log_open(const struct channel *channel,
                   (unsigned long long)channel->view.position.txid,
                   (unsigned long long)open->position.txid);
     else
-        log_info("replication.open", "database=%s mode=%u reason=%s txid=%llu",
-                 logger_quote(open->name), (unsigned)open->mode,
+        log_info("replication.open", "database=%s mode=%s reason=%s txid=%llu",
+                 logger_quote(open->name), body_mode_name(open->mode),
                  body_reason_name(open->reason),
                  (unsigned long long)open->position.txid);
 }
@@ -291,6 +368,38 @@ void channel_record(struct channel *channel, struct blob *blob, bool chunk)
         channel->primary_txid = header.last_txid;
     channel_step(channel, &event, blob);
     blob_unref(blob);
+}
+
+void channel_same(struct channel *channel, struct blob *blob)
+{
+    struct follow_event event = {.kind = FOLLOW_SAME, .bytes = blob->size};
+    struct body_same same;
+
+    if (body_same_decode(blob, &same) == 0)
+        event.same = &same;
+    channel_step(channel, &event, blob);
+    blob_unref(blob);
+}
+
+/* The engine's answer; rc < 0: not now, or not for this copy any more. */
+static void hashes_on_done(struct database_request *request)
+{
+    struct channel *channel = CONTAINER_OF(request, struct channel, request);
+    struct follow_event event = {.kind = FOLLOW_HASHES,
+                                 .failed = request->rc < 0,
+                                 .next_pgno = request->next_pgno,
+                                 .last = request->next_pgno == 0};
+
+    channel->asked = false;
+    if (channel->freed) {
+        blob_unref(request->count > 0 ? request->blobs[0] : NULL);
+        channel_free(channel);
+        return;
+    }
+    if (channel->asked_serial != channel->follow.serial)
+        event.failed = true;
+    channel_step(channel, &event, NULL);
+    blob_unref(request->count > 0 ? request->blobs[0] : NULL);
 }
 
 void channel_copied(struct channel *channel, const struct position *position)
@@ -334,7 +443,8 @@ void channel_tick(struct channel *channel)
 {
     struct follow_event event = {.kind = FOLLOW_TICK};
 
-    if (channel->follow.state == FOLLOW_RESTING)
+    if (channel->follow.state == FOLLOW_RESTING ||
+        channel->follow.state == FOLLOW_COPYING)
         channel_step(channel, &event, NULL);
 }
 

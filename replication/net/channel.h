@@ -22,11 +22,19 @@ struct channel {
     txid_t primary_txid;       /* the primary's, newest heard of */
     uint64_t primary_ns;       /* when we heard that it is no more than that */
     uint64_t current_ns;       /* when we last knew we had all of it; 0: not */
+    /* of a delta: what the engine was asked for; it answers exactly once */
+    struct database_request request;
+    bool asked;             /* it lies there ... */
+    uint32_t asked_serial;  /* ... for that OPEN */
+    bool freed;             /* nobody wants the answer: it frees the channel */
 };
 
 /* Takes a reference of its own. Nothing of database is in the engine's queue
  * yet. NULL: no memory. */
 struct channel *channel_new(struct database *database);
+
+/* NULL is fine. While the engine has a question, the memory stays until it
+ * answers. */
 void channel_free(struct channel *channel);
 
 /* What we have, as a DATABASE message. 0 or -ENOMEM. */
@@ -38,6 +46,9 @@ void channel_open(struct channel *channel, struct link *link, uint32_t stream,
 
 /* A record or chunk arrived; takes the reference. */
 void channel_record(struct channel *channel, struct blob *blob, bool chunk);
+
+/* Pages of a delta need not come; takes the reference. */
+void channel_same(struct channel *channel, struct blob *blob);
 
 void channel_copied(struct channel *channel, const struct position *position);
 void channel_attr(struct channel *channel, const struct body_attr *attr);

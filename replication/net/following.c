@@ -293,8 +293,11 @@ static int hear_stream(struct following *following,
         return hear_attr(channel, message);
     if (message->body == NULL)
         return -EBADMSG;
-    channel_record(channel, blob_ref(message->body),
-                   message->type == MESSAGE_CHUNK);
+    if (message->type == MESSAGE_SAME)
+        channel_same(channel, blob_ref(message->body));
+    else
+        channel_record(channel, blob_ref(message->body),
+                       message->type == MESSAGE_CHUNK);
     return 0;
 }
 
@@ -394,6 +397,7 @@ int following_hear(struct following *following, const struct message *message)
         return hear_open(following, message);
     case MESSAGE_RECORD:
     case MESSAGE_CHUNK:
+    case MESSAGE_SAME:
     case MESSAGE_COPIED:
     case MESSAGE_ATTR:
         return hear_stream(following, message);

@@ -383,6 +383,14 @@ static int hear_bye(struct guest *guest, const struct message *message)
     return rc;
 }
 
+static int hear_hashes(struct supply *supply, const struct message *message)
+{
+    if (message->body == NULL)
+        return -EBADMSG;
+    return supply_hashes(supply, message->body,
+                         (message->flags & MESSAGE_LAST) != 0);
+}
+
 /* Messages about a stream. */
 static int hear_stream(struct guest *guest, const struct message *message)
 {
@@ -397,6 +405,8 @@ static int hear_stream(struct guest *guest, const struct message *message)
         return hear_ack(supply, message);
     if (message->type == MESSAGE_CREDIT)
         return hear_credit(supply, message);
+    if (message->type == MESSAGE_HASHES)
+        return hear_hashes(supply, message);
     return hear_resync(supply, message);
 }
 
@@ -413,6 +423,7 @@ static int guest_hear(struct guest *guest, const struct message *message)
         return hear_databases(guest, message);
     case MESSAGE_ACK:
     case MESSAGE_CREDIT:
+    case MESSAGE_HASHES:
     case MESSAGE_RESYNC:
         return hear_stream(guest, message);
     case MESSAGE_HEARTBEAT:

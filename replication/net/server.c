@@ -430,6 +430,7 @@ static const char *stream_state(const struct supply *supply)
     case FEED_STARVED:
         return "log";
     case FEED_COPYING:
+    case FEED_COMPARING:
     case FEED_COPY_STARVED:
         return "copy";
     case FEED_CLOSED: /* dropped, or the replica does not follow it */

@@ -61,6 +61,7 @@ static void batch_drop(struct supply *supply)
 
 static void supply_free(struct supply *supply)
 {
+    compare_free(supply->compare);
     history_free(&supply->replica.history);
     database_unref(supply->database);
     os_free(&supply);
@@ -81,6 +82,16 @@ void supply_close(struct supply *supply)
 }
 
 /* ---- doing what the feed says ---------------------------------------------*/
+
+static int compare_ready(struct supply *supply)
+{
+    if (supply->compare == NULL)
+        supply->compare = compare_new();
+    if (supply->compare == NULL)
+        return -ENOMEM;
+    compare_reset(supply->compare);
+    return 0;
+}
 
 static void send_open(struct supply *supply, const struct feed_action *action)
 {
@@ -111,6 +122,11 @@ static void send_open(struct supply *supply, const struct feed_action *action)
         link_close(supply->link, rc);
         return;
     }
+    if (open.mode == BODY_DELTA && compare_ready(supply) < 0) {
+        blob_unref(blob);
+        link_close(supply->link, -ENOMEM);
+        return;
+    }
     batch_drop(supply); /* whatever was read ahead is for another cursor */
     if (!supply->submitted)
         promise(supply, 0);
@@ -125,10 +141,7 @@ static void send_open(struct supply *supply, const struct feed_action *action)
     supply->told_mode = view->owner_mode;
     log_info(
         "replication.open", "database=%s peer=%s mode=%s reason=%s txid=%llu",
-        logger_quote(open.name), supply->link->peer,
-        open.mode == BODY_RESUME     ? "resume"
-        : open.mode == BODY_SNAPSHOT ? "snapshot"
-                                     : "nothing",
+        logger_quote(open.name), supply->link->peer, body_mode_name(open.mode),
         body_reason_name(open.reason), (unsigned long long)open.position.txid);
     link_send(supply->link, blob);
 }
@@ -168,12 +181,15 @@ static void supply_act(struct supply *supply, const struct feed_action *action,
         break;
     case FEED_DO_FETCH:
     case FEED_DO_COPY:
+    case FEED_DO_COMPARE:
         supply->question = *action;
         supply->asked = true;
         break;
     case FEED_DO_SEND:
         link_send_body(supply->link,
-                       because == FEED_CHUNK ? MESSAGE_CHUNK : MESSAGE_RECORD,
+                       because == FEED_CHUNK      ? MESSAGE_CHUNK
+                       : because == FEED_COMPARED ? MESSAGE_SAME
+                                                  : MESSAGE_RECORD,
                        0, supply->stream, blob_ref(blob));
         break;
     case FEED_DO_COPIED:
@@ -217,7 +233,12 @@ static void supply_submit(struct supply *supply)
         .part = question->cursor.part,
         .max_bytes = copy ? COPY_BYTES : READ_BYTES,
         .from_pgno = question->pgno,
+        .end_pgno = question->end_pgno,
     };
+    if (question->kind == FEED_DO_COMPARE)
+        compare_take(supply->compare, &supply->request);
+    else if (copy && supply->feed.mode == BODY_DELTA)
+        compare_skip(supply->compare, &supply->request);
     supply->submitted = true;
     supply->submitted_ask = question->ask;
     promise(supply, supply->request.max_bytes);
@@ -254,13 +275,21 @@ static void supply_ask(struct supply *supply)
     room_read(supply->room, supply->link);
 }
 
+/* 0: a COMPARE has to wait for what the replica sends. */
+static int is_answerable(const struct supply *supply)
+{
+    if (supply->question.kind != FEED_DO_COMPARE)
+        return 1;
+    return compare_is_ready(supply->compare, supply->question.pgno);
+}
+
 /* A record that is at hand for the question; NULL: the worker has to look. */
 static struct blob *supply_find(struct supply *supply)
 {
     const struct cursor *cursor = &supply->question.cursor;
     struct blob *blob;
 
-    if (supply->question.kind == FEED_DO_COPY)
+    if (supply->question.kind != FEED_DO_FETCH)
         return NULL;
     blob = batch_pop(supply);
     if (blob == NULL)
@@ -354,6 +383,11 @@ static void supply_run(struct supply *supply, struct feed_event event,
             promise(supply, 0);
         if (!is_asked(supply) || supply->submitted || supply->link->closing)
             return;
+        rc = is_answerable(supply);
+        if (rc < 0)
+            link_close(supply->link, rc);
+        if (rc <= 0)
+            return;
         if (link_is_full(supply->link)) {
             if (list_is_empty(&supply->thirsty_link))
                 list_push_back(&supply->room->thirsty, &supply->thirsty_link);
@@ -443,6 +477,24 @@ static struct feed_event answer_copy(struct supply *supply,
     return event;
 }
 
+static struct feed_event answer_compare(struct supply *supply,
+                                        struct blob **ret_blob)
+{
+    const struct database_request *request = &supply->request;
+    struct feed_event event = {.kind = FEED_FAILED,
+                               .ask = supply->question.ask};
+
+    *ret_blob = NULL;
+    if (request->rc < 0 || compare_answer(supply->compare, ret_blob) < 0)
+        return event;
+    event.kind = FEED_COMPARED;
+    event.bytes = (*ret_blob)->size;
+    event.next_pgno = request->from_pgno + request->hash_count;
+    event.differs = request->differs;
+    event.last = supply->compare->is_last;
+    return event;
+}
+
 static void answer_drop(struct database_request *request)
 {
     while (request->count > 0)
@@ -465,6 +517,8 @@ static void supply_answered(struct supply *supply)
     supply->asked = false;
     if (request->kind == DATABASE_COPY)
         event = answer_copy(supply, &header, &blob);
+    else if (request->kind == DATABASE_COMPARE)
+        event = answer_compare(supply, &blob);
     else
         event = answer_log(supply, &header, &blob);
     if (event.kind == FEED_FAILED)
@@ -519,6 +573,26 @@ void supply_resync(struct supply *supply, struct body_resync *resync)
                                    .reason = resync->reason,
                                    .serial = resync->serial},
                NULL);
+}
+
+int supply_hashes(struct supply *supply, struct blob *body, bool last)
+{
+    struct body_hashes hashes;
+    int rc = body_hashes_decode(body, &hashes);
+
+    ASSERT_ON_LOOP();
+    if (rc < 0)
+        return rc;
+    if (hashes.serial > supply->feed.serial)
+        return -EPROTO;
+    if (hashes.serial < supply->feed.serial)
+        return 0; /* about an OPEN that we have replaced already */
+    if (supply->feed.mode != BODY_DELTA)
+        return -EPROTO;
+    rc = compare_hear(supply->compare, body, last);
+    if (rc == 0)
+        supply_drink(supply);
+    return rc;
 }
 
 void supply_ack(struct supply *supply, const struct body_ack *ack)

@@ -19,6 +19,7 @@
 
 #include "replication/core/feed.h"
 #include "replication/core/lag.h"
+#include "replication/net/compare.h"
 #include "replication/net/link.h"
 #include "wal/database.h"
 
@@ -43,7 +44,7 @@ struct supply {
     bool replica_known;
     struct database_view view; /* as of the last step */
     /* the feed's question */
-    struct feed_action question; /* FETCH or COPY; void when its ask is not
+    struct feed_action question; /* FETCH, COPY, COMPARE; void when its ask is not
                                     the feed's any more */
     bool asked;                  /* it is not answered */
     bool submitted;              /* request lies with the worker ... */
@@ -52,6 +53,7 @@ struct supply {
     /* records read ahead, in order */
     struct blob *batch[DATABASE_REQUEST_BLOBS];
     size_t batch_first, batch_count;
+    struct compare *compare; /* of a delta; NULL: there was none */
     /* what the replica knows already */
     txid_t told_txid; /* in heartbeats */
     uint32_t told_uid, told_gid, told_mode;
@@ -71,6 +73,9 @@ void supply_hear(struct supply *supply, struct body_database *replica);
 
 /* It cannot go on; resync's history is taken over. */
 void supply_resync(struct supply *supply, struct body_resync *resync);
+
+/* HASHES. 0, or what is wrong with it. */
+int supply_hashes(struct supply *supply, struct blob *body, bool last);
 
 void supply_ack(struct supply *supply, const struct body_ack *ack);
 void supply_credit(struct supply *supply, uint32_t bytes);

@@ -160,7 +160,7 @@ def a_first_copy_says_how_far_it_is(stage):
             expect(one["state"] != "copying" or
                    "%d %%" % one["copy"]["percent"] in one["problem"],
                    one["problem"])
-            expect(0 < one["copy"]["pages"] <= one["copy"]["of_pages"], one)
+            expect(0 <= one["copy"]["pages"] <= one["copy"]["of_pages"], one)
             seen.append(one["copy"]["percent"])
         return one is not None and one["position"]["txid"] > 0
     until(look, lambda: "seen: %s" % seen, 40)

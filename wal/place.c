@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * wal/place.c - a copy that is complete takes its place: by rename when there
+ * is no database yet, else as one transaction in its WAL. What it replaces is
+ * kept when it was a history of its own. See incoming.h.
+ */
+#include "wal/incoming.h"
+
+#include "wal/apply.h"
+#include "wal/attach.h"
+#include "wal/logdir.h"
+#include "wal/notes.h"
+#include "wal/readview.h"
+#include "wal/replica.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <unistd.h>
+
+/* Makes the directories above a database. */
+static int parents_make(struct database *database)
+{
+    char path[DATABASE_NAME_MAX + 16];
+    int rc = 0;
+
+    snprintf(path, sizeof path, "%s", database->backing);
+    for (char *at = strchr(path + 6, '/'); at != NULL && rc == 0;
+         at = strchr(at + 1, '/')) {
+        *at = '\0';
+        rc = os_mkdir(database->catalog->config.data_fd, path, 0755,
+                      SITE_INCOMING_PLACE);
+        *at = '/';
+    }
+    return rc;
+}
+
+/* After a failed sync the kernel may call pages clean that it could not write:
+ * only what is written again is synced by the next one. */
+static int file_write_again(struct incoming *incoming)
+{
+    uint64_t size = (uint64_t)incoming->size_pages * incoming->page_bytes;
+    uint8_t *page;
+    int rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_WRITE);
+
+    for (uint64_t at = 0; rc == 0 && at < size; at += incoming->page_bytes) {
+        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, at,
+                           SITE_INCOMING_WRITE);
+        if (rc == 0)
+            rc = os_pwrite(&incoming->file, page, incoming->page_bytes, at,
+                           SITE_INCOMING_WRITE);
+    }
+    os_free(&page);
+    return rc;
+}
+
+/* The finished file, ready for its place: size, WAL mode, owner, durable. */
+static int file_finish(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    struct meta *meta = &database->meta;
+    uint8_t page[PAGE_HEADER_BYTES];
+    int rc;
+
+    rc = os_ftruncate(&incoming->file,
+                      (uint64_t)incoming->size_pages * incoming->page_bytes,
+                      SITE_INCOMING_WRITE);
+    if (rc == 0)
+        rc = os_pread_full(&incoming->file, page, sizeof page, 0,
+                           SITE_INCOMING_WRITE);
+    if (rc == 0) {
+        page_header_set_wal(page);
+        rc = os_pwrite(&incoming->file, page, sizeof page, 0,
+                       SITE_INCOMING_WRITE);
+    }
+    if (rc == 0 && incoming->suspect)
+        rc = file_write_again(incoming);
+    if (rc < 0)
+        return rc;
+    if (fchown(incoming->file.fd, meta->uid, meta->gid) != 0 ||
+        fchmod(incoming->file.fd, meta->mode & 07777) != 0)
+        return site_fail(SITE_INCOMING_PLACE, database->name, errno);
+    rc = os_fsync(&incoming->file, SITE_INCOMING_SYNC);
+    incoming->suspect = rc < 0;
+    return rc;
+}
+
+/* Nobody has it open: the file takes its place. Renamed below the mount: the
+ * mount never caches that a name does not exist. */
+static int place_by_rename(struct database *database)
+{
+    int dirfd = database->catalog->config.data_fd;
+    char path[INCOMING_PATH_BYTES], parent[DATABASE_NAME_MAX + 16];
+    int rc;
+
+    incoming_path(database, "incoming", path);
+    rc = parents_make(database);
+    if (rc == 0)
+        rc = file_finish(database);
+    if (rc == 0)
+        rc = os_rename(dirfd, path, database->backing, SITE_INCOMING_PLACE);
+    if (rc < 0)
+        return rc;
+    snprintf(parent, sizeof parent, "%s", database->backing);
+    *strrchr(parent, '/') = '\0';
+    return os_sync_dir(dirfd, parent, SITE_INCOMING_PLACE);
+}
+
+static int copy_page(struct incoming *incoming, pgno_t pgno, uint8_t *page)
+{
+    return os_pread_full(&incoming->file, page, incoming->page_bytes,
+                         (uint64_t)(pgno - 1) * incoming->page_bytes,
+                         SITE_INCOMING_WRITE);
+}
+
+/* Page 1, of the copy or, when it is the same, of the database. */
+static int page_one(struct database *database, uint8_t *page)
+{
+    struct incoming *incoming = &database->incoming;
+    struct readview view;
+    int rc;
+
+    if (!incoming->sparse || hashes_get(&incoming->hashes, 1) !=
+                                 hashes_get(&database->hashes, 1))
+        return copy_page(incoming, 1, page);
+    rc = readview_open(&view, database);
+    if (rc < 0)
+        return rc;
+    rc = readview_page(&view, 1, page);
+    readview_close(&view);
+    return rc;
+}
+
+/* All that differ but page 1, the next of `record` each. */
+static int differing_apply(struct database *database, struct record *record,
+                           uint8_t *page)
+{
+    struct incoming *incoming = &database->incoming;
+    int rc = 0;
+
+    record->images = page;
+    for (pgno_t pgno = 2; pgno <= incoming->size_pages && rc == 0; pgno++) {
+        uint64_t hash = hashes_get(&incoming->hashes, pgno);
+
+        if (hash == 0 || hash == hashes_get(&database->hashes, pgno))
+            continue;
+        rc = copy_page(incoming, pgno, page);
+        record->pgnos = &pgno;
+        record->header.size_pages = pgno > database->hashes.count
+                                        ? pgno
+                                        : database->hashes.count;
+        if (rc == 0)
+            rc = apply_pages(database, record, false);
+    }
+    return rc;
+}
+
+/* What differs goes in as one transaction. Page 1 comes last: it always goes
+ * in, and carries the commit. */
+static int place_by_wal(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    uint32_t page_bytes = incoming->page_bytes;
+    struct record record = {.header = {.page_bytes = page_bytes, .pages = 1}};
+    uint8_t *pages;
+    pgno_t one = 1;
+    int rc = os_alloc(&pages, 2 * (size_t)page_bytes, SITE_APPLY_ALLOC);
+
+    if (rc == 0)
+        rc = page_one(database, pages);
+    if (rc == 0)
+        rc = differing_apply(database, &record, pages + page_bytes);
+    record.pgnos = &one;
+    record.images = pages;
+    record.header.size_pages = incoming->size_pages;
+    if (rc == 0)
+        rc = apply_pages(database, &record, true);
+    if (rc == 0)
+        rc = apply_publish(database);
+    os_free(&pages);
+    return rc;
+}
+
+static int pages_keep(struct readview *view, const struct os_file *file)
+{
+    uint8_t *page;
+    int rc = os_alloc(&page, view->page_bytes, SITE_INCOMING_KEEP);
+
+    for (pgno_t pgno = 1; pgno <= view->size_pages && rc == 0; pgno++) {
+        rc = readview_page(view, pgno, page);
+        if (rc == 0)
+            rc = os_pwrite(file, page, view->page_bytes,
+                           (uint64_t)(pgno - 1) * view->page_bytes,
+                           SITE_INCOMING_KEEP);
+    }
+    os_free(&page);
+    return rc == 0 ? os_fsync(file, SITE_INCOMING_KEEP) : rc;
+}
+
+/* What our readers saw, and the primary never had, stays readable as a file
+ * of its own. Nothing is replaced before it is durable there. */
+static int keep_aside(struct database *database)
+{
+    int dirfd = database->catalog->config.data_fd, rc;
+    struct readview view = {0};
+    struct os_file file = {0};
+    char path[INCOMING_PATH_BYTES], text[192];
+
+    snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
+             (unsigned long long)clock_wall_ns());
+    rc = readview_open(&view, database);
+    if (rc == 0)
+        rc = os_open(&file, dirfd, path, O_RDWR | O_CREAT | O_EXCL, 0600,
+                     SITE_INCOMING_KEEP);
+    if (rc == 0)
+        rc = pages_keep(&view, &file);
+    if (rc == 0)
+        rc = os_sync_dir(dirfd, "lost", SITE_INCOMING_KEEP);
+    if (rc < 0 && file.open)
+        (void)os_unlink(dirfd, path, SITE_INCOMING_KEEP);
+    readview_close(&view);
+    os_close(&file);
+    if (rc < 0)
+        return rc;
+    database->incoming.keep = false; /* once */
+    snprintf(text, sizeof text,
+             "TXID %llu here is not the primary's; kept in data/%s",
+             (unsigned long long)database->view.position.txid, path);
+    notes_event(database, DATABASE_EVENT_RECOVERED, text);
+    return 0;
+}
+
+/* The old database cannot be opened as one. Without it a sparse copy is none:
+ * the next one is whole. */
+static int place_over(struct database *database, int rc)
+{
+    if (rc == -EAGAIN)
+        return rc;
+    if (database->incoming.sparse) {
+        database->whole = true;
+        return site_fail(SITE_INCOMING_PLACE, "the database here cannot be "
+                         "opened as one", EBADMSG);
+    }
+    return replica_replace(database, place_by_rename);
+}
+
+static int place(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    int rc;
+
+    if (incoming->size_pages == 0)
+        return 0; /* no content yet: no file either */
+    if (!incoming->sparse && database->anchor.connection == NULL &&
+        (attach_main(database) < 0 || database->view.page_bytes == 0))
+        return place_by_rename(database);
+    rc = replica_attach(database);
+    if (rc < 0)
+        return place_over(database, rc);
+    if (incoming->keep)
+        rc = keep_aside(database);
+    if (rc < 0)
+        return rc;
+    if (database->view.page_bytes != incoming->page_bytes)
+        return replica_replace(database, place_by_rename);
+    return place_by_wal(database);
+}
+
+/* Recovery cannot rely on file and log while one of them is replaced. */
+static int place_begin(struct database *database)
+{
+    if (!(database->meta.flags & META_COPIED))
+        return 0;
+    database->meta.flags &= ~META_COPIED;
+    return notes_save_meta(database);
+}
+
+/* The copy's hashes and log become the database's. */
+static int place_end(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    char path[INCOMING_PATH_BYTES];
+    int rc = 0;
+
+    if (incoming->log != NULL) {
+        incoming_path(database, "log-incoming", path);
+        rc = logdir_replace(database, incoming->log, path);
+        if (rc < 0)
+            return rc;
+        incoming->log = NULL;
+    }
+    hashes_free(&database->hashes);
+    database->hashes = incoming->hashes;
+    incoming->hashes = (struct hashes){0};
+    return 0;
+}
+
+/* Complete now, or by the first checkpoint when it went into the WAL. */
+static int place_keep(struct database *database,
+                      const struct record_header *header)
+{
+    struct position position = record_position(header);
+
+    if (database->anchor.connection != NULL && header->size_pages > 0)
+        return 0;
+    replica_save_hashes(database, &position, header->page_bytes);
+    database->meta.base_txid = header->last_txid;
+    database->meta.flags |= META_COPIED;
+    return notes_save_meta(database);
+}
+
+int incoming_place(struct database *database)
+{
+    struct incoming *incoming = &database->incoming;
+    struct record_header header = {
+        .epoch = incoming->position.epoch,
+        .last_txid = incoming->position.txid,
+        .sum_after = incoming->position.sum,
+        .page_bytes = incoming->page_bytes,
+        .size_pages = incoming->size_pages,
+    };
+    int rc;
+
+    if (incoming->hashes.sum != incoming->position.sum)
+        return site_fail(SITE_INCOMING_PLACE, "the finished copy has another "
+                         "sum than its records", EBADMSG);
+    rc = place_begin(database);
+    if (rc == 0)
+        rc = place(database);
+    if (rc == 0)
+        rc = place_end(database);
+    if (rc < 0)
+        return rc;
+    incoming_abandon(database);
+    database->whole = false;
+    os_close(&database->main_file);
+    rc = place_keep(database, &header);
+    if (rc == 0)
+        notes_publish(database, &header);
+    return rc;
+}
