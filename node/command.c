@@ -20,17 +20,10 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_mount,
-    &command_status,
-    &command_token,
-    &command_wait,
-    &command_import,
-    &command_export,
-    &command_config_check,
-    &command_config_keys,
-    &command_version,
-    &command_help,
-    NULL,
+    &command_mount,   &command_status,       &command_token,
+    &command_wait,    &command_verify,       &command_import,
+    &command_export,  &command_config_check, &command_config_keys,
+    &command_version, &command_help,         NULL,
 };
 
 /* Every option there is; the bit says which commands have it. */

@@ -155,6 +155,11 @@ static int check(struct config_reader *reader)
                                "log.retain",
                                "at least 1MiB, or every replica that was away "
                                "must copy whole databases");
+    if (rc == 0 && reader->config->scrub.rate_bytes < CONFIG_SCRUB_MIN_BYTES)
+        rc = config_value_fail(reader, line_of(reader, "scrub.rate"),
+                               "scrub.rate",
+                               "at least 64KiB; scrub.every: 0 switches it "
+                               "off");
     return rc;
 }
 

@@ -26,6 +26,7 @@
 #define CONFIG_LIST_MAX 1024 /* entries of one list */
 #define CONFIG_DATA_MAX 92   /* a socket's path has 107 bytes */
 #define CONFIG_RETAIN_MIN_BYTES (1u << 20)
+#define CONFIG_SCRUB_MIN_BYTES (64u << 10)
 
 /* The order of each of these is the order of choices in config_keys.c. */
 enum config_lease { CONFIG_LEASE_STATIC };
@@ -85,6 +86,10 @@ struct config {
         uint64_t max_age_ms;
         enum logger_level level;
     } log;
+    struct {
+        uint64_t every_ms;   /* 0: never */
+        uint64_t rate_bytes; /* a second, > 0 */
+    } scrub;
     struct {
         enum config_fuse_mode mode;
         enum config_switch allow_other;

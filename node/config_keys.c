@@ -91,6 +91,12 @@ const struct config_key config_keys[] = {
     {"log.level", CONFIG_CHOICE, AT(log.level), "info",
      "debug|info|warn|error", NULL, "The least level of lines to print."},
 
+    {"scrub.every", CONFIG_DURATION, AT(scrub.every_ms), "24h", NULL, NULL,
+     "How long after the end of one pass over all pages the next begins; 0 is"
+     " never."},
+    {"scrub.rate", CONFIG_SIZE, AT(scrub.rate_bytes), "8MiB", NULL, NULL,
+     "How much of it is read in a second."},
+
     {"fuse.mode", CONFIG_CHOICE, AT(fuse.mode), "auto",
      "auto|passthrough|classic", NULL,
      "How files reach the kernel; auto is passthrough where it works."},

@@ -214,6 +214,7 @@ static void connection_dispatch(struct connection *connection,
     const struct control_handlers *handlers = &connection->control->handlers;
     struct control_call *call = &connection->call;
 
+    call->what = request->what;
     switch (request->what) {
     case CONTROL_STATUS:
         control_reply(call, json_pack("{s:o}", "status",
@@ -225,6 +226,10 @@ static void connection_dispatch(struct connection *connection,
     case CONTROL_WAIT:
         handlers->wait(handlers->context, call, request->database,
                        request->token, request->timeout_ms);
+        return;
+    case CONTROL_VERIFY:
+        handlers->verify(handlers->context, call, request->database,
+                         request->from);
         return;
     }
 }

@@ -2,7 +2,7 @@
 /*
  * node/control.h - the node's end of the control socket (control_code.h).
  *
- * It reads lines, checks them, and calls one of three handlers; what the
+ * It reads lines, checks them, and calls one of the handlers; what the
  * answers are is the node's business. Loop thread only. The process must
  * ignore SIGPIPE. Lifetimes are libuv's: after control_open(), whatever it
  * returned, the memory is yours again only in control_close()'s callback.
@@ -12,6 +12,7 @@
 
 #include "base/list.h"
 #include "node/control_code.h"
+#include "node/control_request.h"
 
 #include <jansson.h>
 #include <stdbool.h>
@@ -26,6 +27,7 @@
  */
 struct control_call {
     void *data;
+    enum control_do what;
 };
 
 struct control_handlers {
@@ -37,7 +39,10 @@ struct control_handlers {
                   const char *database);
     void (*wait)(void *context, struct control_call *call, const char *database,
                  const char *token, uint64_t timeout_ms);
-    /* Nobody will read the answer to this token or wait any more: answer it
+    /* One range of pages, from `from` on. */
+    void (*verify)(void *context, struct control_call *call,
+                   const char *database, uint32_t from);
+    /* Nobody will read the answer to this one any more: answer it
      * soon, best in here. */
     void (*cancel)(void *context, struct control_call *call);
 };

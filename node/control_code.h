@@ -9,6 +9,9 @@
  *   {"do":"token","db":"app.db"}          {"ok":true,"token":"..."}
  *   {"do":"wait","db":"app.db",           {"ok":true,"verdict":"reached"}
  *    "token":"...","timeout_ms":5000}
+ *   {"do":"verify","db":"app.db",         {"ok":true,"next":1025,
+ *    "from":1}                             "of_pages":2048,"page_bytes":4096,
+ *                                          "damaged":0,"damaged_page":0}
  *
  * What cannot be done is {"error":"code","message":"what, on what, what to
  * do"}. Unknown members of a request are refused: a misspelt timeout must

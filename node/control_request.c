@@ -15,16 +15,17 @@
 #define TOKEN_MAX 64u
 #define TIMEOUT_MAX_MS (UINT64_C(36525) * 86400000) /* a century */
 
-/* "db" and "token" have to be there, "timeout_ms" may. */
+/* "db" and "token" have to be there, a number may. */
 static const struct {
     const char *name;
     enum control_do what;
-    size_t texts; /* how many of text_members it has */
-    bool timeout;
+    size_t texts;       /* how many of text_members it has */
+    const char *number; /* NULL: it has none */
 } requests[] = {
-    {"status", CONTROL_STATUS, 0, false},
-    {"token", CONTROL_TOKEN, 1, false},
-    {"wait", CONTROL_WAIT, 2, true},
+    {"status", CONTROL_STATUS, 0, NULL},
+    {"token", CONTROL_TOKEN, 1, NULL},
+    {"wait", CONTROL_WAIT, 2, "timeout_ms"},
+    {"verify", CONTROL_VERIFY, 1, "from"},
 };
 
 static const struct {
@@ -47,7 +48,7 @@ static int find(const json_t *json, char reason[CONTROL_REASON_BYTES])
     for (size_t i = 0; name != NULL && i < ARRAY_LENGTH(requests); i++)
         if (strcmp(requests[i].name, name) == 0)
             return (int)i;
-    return fail(reason, "\"do\" must be status, token or wait", "");
+    return fail(reason, "\"do\" must be status, token, wait or verify", "");
 }
 
 static int take_text(const json_t *json, size_t member, const char **ret_text,
@@ -63,18 +64,33 @@ static int take_text(const json_t *json, size_t member, const char **ret_text,
     return 0;
 }
 
-static int take_timeout(const json_t *json, uint64_t *ret_ms,
-                        char reason[CONTROL_REASON_BYTES])
+static int take_number(const json_t *json, const char *name, uint64_t min,
+                       uint64_t max, uint64_t *ret_number,
+                       char reason[CONTROL_REASON_BYTES])
 {
-    const json_t *value = json_object_get(json, "timeout_ms");
-    json_int_t ms = json_integer_value(value);
+    const json_t *value = json_object_get(json, name);
+    json_int_t number = json_integer_value(value);
 
     if (value == NULL)
         return 0;
-    if (!json_is_integer(value) || ms < 0 || (uint64_t)ms > TIMEOUT_MAX_MS)
-        return fail(reason, "timeout_ms must be a whole number, 0 or more", "");
-    *ret_ms = (uint64_t)ms;
+    if (!json_is_integer(value) || number < 0 || (uint64_t)number < min ||
+        (uint64_t)number > max)
+        return fail(reason, "not a whole number in its range: ", name);
+    *ret_number = (uint64_t)number;
     return 0;
+}
+
+static int take_numbers(struct control_request *request,
+                        char reason[CONTROL_REASON_BYTES])
+{
+    uint64_t from = 1;
+    int rc = take_number(request->json, "timeout_ms", 0, TIMEOUT_MAX_MS,
+                         &request->timeout_ms, reason);
+
+    if (rc == 0)
+        rc = take_number(request->json, "from", 1, UINT32_MAX, &from, reason);
+    request->from = (uint32_t)from;
+    return rc;
 }
 
 /* Every member must be one that this request has. */
@@ -87,7 +103,8 @@ static int check_members(json_t *json, size_t row,
     json_object_foreach(json, name, value)
     {
         bool known = strcmp(name, "do") == 0 ||
-                     (requests[row].timeout && strcmp(name, "timeout_ms") == 0);
+                     (requests[row].number != NULL &&
+                      strcmp(name, requests[row].number) == 0);
 
         for (size_t i = 0; i < requests[row].texts; i++)
             known = known || strcmp(name, text_members[i].name) == 0;
@@ -111,7 +128,7 @@ static int take_members(struct control_request *request,
     for (size_t i = 0; rc == 0 && i < requests[row].texts; i++)
         rc = take_text(request->json, i, texts[i], reason);
     if (rc == 0)
-        rc = take_timeout(request->json, &request->timeout_ms, reason);
+        rc = take_numbers(request, reason);
     return rc;
 }
 

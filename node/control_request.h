@@ -10,13 +10,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum control_do { CONTROL_STATUS, CONTROL_TOKEN, CONTROL_WAIT };
+enum control_do { CONTROL_STATUS, CONTROL_TOKEN, CONTROL_WAIT, CONTROL_VERIFY };
 
 struct control_request {
     enum control_do what;
-    const char *database; /* TOKEN and WAIT; lives as long as json */
+    const char *database; /* all but STATUS; lives as long as json */
     const char *token;    /* WAIT */
     uint64_t timeout_ms;  /* WAIT */
+    uint32_t from;        /* VERIFY: a page, from 1 */
     json_t *json;         /* owned */
 };
 

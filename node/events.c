@@ -22,6 +22,7 @@ void events_log(void *context, enum database_event event, const char *name,
         [DATABASE_EVENT_FAILED] = LOGGER_ERROR,
         [DATABASE_EVENT_RESUMED] = LOGGER_INFO,
         [DATABASE_EVENT_REFUSED] = LOGGER_WARN,
+        [DATABASE_EVENT_DAMAGED] = LOGGER_ERROR,
         [DATABASE_EVENT_PROGRESS] = LOGGER_INFO,
         [DATABASE_EVENT_STRANGE] = LOGGER_WARN,
     };

@@ -285,6 +285,7 @@ static void node_stop(struct node *node)
     if (node->stopping)
         return;
     node->stopping = true;
+    scrub_close(&node->scrub);
     control_close(&node->control, on_control_closed);
 }
 
@@ -389,6 +390,10 @@ static int node_up(struct node *node)
         rc = mount_serve(node);
     if (rc == 0)
         rc = node_links_open(node);
+    if (rc == 0)
+        scrub_open(&node->scrub, &node->loop, node->catalog,
+                   node->config->scrub.every_ms,
+                   node->config->scrub.rate_bytes);
     return rc;
 }
 

@@ -229,14 +229,24 @@ static void control_wait(void *context, struct control_call *call,
                 timeout_ms);
 }
 
+static void control_verify(void *context, struct control_call *call,
+                           const char *name, uint32_t from)
+{
+    struct node *node = context;
+
+    node_verify(node->catalog, call, name, from);
+}
+
 /* Nobody reads the answer any more. A token's pass ends by itself. */
 static void control_cancel(void *context, struct control_call *call)
 {
     struct node *node = context;
     struct caller *caller = call->data;
 
-    if (caller != NULL)
+    if (call->what == CONTROL_WAIT)
         waits_cancel(&node->waits, &caller->waiter);
+    else if (call->what == CONTROL_VERIFY)
+        node_verify_cancel(call);
 }
 
 static json_t *control_status(void *context)
@@ -253,6 +263,7 @@ void node_control_handlers(struct node *node,
         .status = control_status,
         .token = control_token,
         .wait = control_wait,
+        .verify = control_verify,
         .cancel = control_cancel,
     };
 }

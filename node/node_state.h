@@ -17,6 +17,7 @@
 #include "node/doorway.h"
 #include "node/node_facts.h"
 #include "node/node_links.h"
+#include "node/node_verify.h"
 #include "node/status.h"
 #include "node/waits.h"
 #include "wal/database.h"
@@ -46,6 +47,7 @@ struct node {
     struct doorway doorway;
     struct control control;
     struct links links;
+    struct scrub scrub;
     struct facts_place facts; /* for status, which any thread may ask for */
     pthread_mutex_t lock_passed;
     struct list passed; /* [lock_passed] forced passes that are done */

@@ -183,6 +183,7 @@ json_t *status_make(const struct status_node *node)
 /* ---- databases ---------------------------------------------------------- */
 
 #define COPYING_BYTES 64
+#define DAMAGED_BYTES 256
 
 static void copying_format(const struct database_view *view,
                            char text[COPYING_BYTES])
@@ -205,10 +206,21 @@ static json_t *copy_json(const struct database_view *view)
         (json_int_t)progress_percent(view->copied_pages, view->copy_pages));
 }
 
-/* What to say of a database that is not well; "" when it is. copying: text of
- * a copy under way. */
+static void damaged_format(const struct database_view *view,
+                           char text[DAMAGED_BYTES])
+{
+    snprintf(text, DAMAGED_BYTES,
+             "%u of its pages are not what was written, page %u first; no "
+             "replica is sent them: restore it from a replica (tidemark export "
+             "there, tidemark import here)",
+             view->damaged_pages, view->damaged_pgno);
+}
+
+/* What to say of a database that is not well; "" when it is. copying, damaged:
+ * texts for when that is the matter. */
 static enum status_health judge(const struct database_view *view,
-                                const char *copying, const char **ret_problem)
+                                const char *copying, const char *damaged,
+                                const char **ret_problem)
 {
     *ret_problem = view->stopped;
     switch (view->state) {
@@ -231,6 +243,10 @@ static enum status_health judge(const struct database_view *view,
     case DATABASE_ATTACHED:
     case DATABASE_DROPPED:
         break;
+    }
+    if (view->damaged_pages > 0 && *view->stopped == '\0') {
+        *ret_problem = damaged;
+        return STATUS_FAILED;
     }
     return *view->stopped == '\0' ? STATUS_OK : STATUS_DEGRADED;
 }
@@ -263,7 +279,7 @@ static json_t *database_json(const struct status_database *database,
 
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I,"
-        " s:{s:o, s:o}, s:o, s:o, s:o}",
+        " s:{s:o, s:o}, s:o, s:o, s:o, s:I, s:o}",
         "name", text_json(database->name), "state",
         database_state_name(view->state), "health", status_health_name(health),
         "problem", text_json(problem), "lineage", lineage_json(&view->lineage),
@@ -278,17 +294,19 @@ static json_t *database_json(const struct status_database *database,
         number_json(view->log_bytes), "first_txid",
         number_json(view->first_log_txid), "waiters",
         number_json(database->waiters), "counters", counters_json(view), "copy",
-        copy_json(view));
+        copy_json(view), "damaged_pages", (json_int_t)view->damaged_pages,
+        "verified_time", time_json(view->verified_wall_ns));
 }
 
 int status_add_database(json_t *status, const struct status_database *database)
 {
-    char copying[COPYING_BYTES];
+    char copying[COPYING_BYTES], damaged[DAMAGED_BYTES];
     const char *problem;
     enum status_health health;
 
     copying_format(&database->view, copying);
-    health = judge(&database->view, copying, &problem);
+    damaged_format(&database->view, damaged);
+    health = judge(&database->view, copying, damaged, &problem);
 
     if (json_array_append_new(json_object_get(status, "databases"),
                               database_json(database, health, problem)) < 0)

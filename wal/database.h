@@ -45,6 +45,7 @@ enum database_event {
     DATABASE_EVENT_FAILED,    /* the world said no; text is site_failure() */
     DATABASE_EVENT_RESUMED,   /* after FAILED, going on */
     DATABASE_EVENT_REFUSED,   /* an application's request; text says what */
+    DATABASE_EVENT_DAMAGED,   /* a page is not what was written; text: which */
     DATABASE_EVENT_PROGRESS,  /* of work that lasts; text says how far it is */
     DATABASE_EVENT_STRANGE,   /* replica: a file that is not the primary's */
 };
@@ -201,9 +202,10 @@ struct database_view {
     bool copying;             /* replica: a copy is built, not in place yet */
     uint32_t copied_pages;    /* of it: how many are here, ... */
     uint32_t copy_pages;      /* ... of how many; 0: not known yet */
-    uint32_t base_page_bytes; /* replica: what a copy may be compared with, ... */
-    uint32_t base_pages;      /* ... so many pages of that size; 0: nothing */
-    txid_t first_log_txid;    /* oldest TXID in the log; 0: none */
+    uint32_t
+        base_page_bytes;   /* replica: what a copy may be compared with, ... */
+    uint32_t base_pages;   /* ... so many pages of that size; 0: nothing */
+    txid_t first_log_txid; /* oldest TXID in the log; 0: none */
     uint64_t log_bytes;
     uint32_t page_bytes; /* 0: no content yet */
     uint32_t size_pages;
@@ -212,6 +214,10 @@ struct database_view {
     uint32_t owner_uid, owner_gid, owner_mode;
     uint64_t commit_wall_ns; /* of the newest transaction, primary's clock */
     uint64_t published_ns;   /* when position last moved, our monotonic clock */
+    uint32_t damaged_pages;  /* not what was written; counted up to 64 */
+    pgno_t damaged_pgno;     /* one of them */
+    uint64_t verified_wall_ns; /* last pass over all pages ended; 0: none since
+                                  the start */
     uint64_t gaps, rereads, gates, gate_timeouts, records, checkpoints, resets;
     char stopped[160]; /* reason, with DATABASE_STOPPED or a failure; or "" */
 };
@@ -361,6 +367,9 @@ enum database_request_kind {
                           same. out: bit i of same says that page from_pgno + i
                           has that hash here, and has one; differs: that others
                           of them have one */
+    DATABASE_VERIFY,   /* in: from_pgno, max_bytes. out: next_pgno, 0 after the
+                          last; damaged_pages, damaged_pgno of the range;
+                          size_pages. rc -EBUSY: content is on its way */
     DATABASE_HASHES,   /* replica, by database_copy_hashes(). in: from_pgno,
                           max_bytes. out: blobs[0], the hashes of the pages
                           from there on, little-endian; next_pgno behind
@@ -392,7 +401,9 @@ struct database_request {
     uint32_t size_pages; /* COPY: of the database now */
     uint32_t page_bytes;
     struct position position;
-    bool differs; /* COMPARE */
+    bool differs;           /* COMPARE */
+    uint32_t damaged_pages; /* VERIFY */
+    pgno_t damaged_pgno;
 };
 
 /* Leaves the request with the database's worker; on_done comes exactly once,
@@ -440,9 +451,9 @@ void database_offer(struct database *database, struct blob *blob);
 struct database_copy {
     struct position start;
     uint32_t page_bytes, size_pages; /* of the primary's, at the start */
-    bool delta;  /* only pages that differ from what is here will come */
-    bool doubt;  /* the hashes of what is here may be wrong: read it */
-    bool keep;   /* what is here is a history of its own: keep it aside */
+    bool delta; /* only pages that differ from what is here will come */
+    bool doubt; /* the hashes of what is here may be wrong: read it */
+    bool keep;  /* what is here is a history of its own: keep it aside */
 };
 void database_copy_begin(struct database *database,
                          const struct database_copy *copy);

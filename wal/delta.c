@@ -214,8 +214,10 @@ int delta_same(struct database *database, const struct note *note)
             continue;
         hash = base_hash(database, pgno);
         if (hash == 0)
-            rc = site_fail(SITE_APPLY_REFUSE, "a page we do not have is the "
-                           "same at the primary", EBADMSG);
+            rc = site_fail(SITE_APPLY_REFUSE,
+                           "a page we do not have is the "
+                           "same at the primary",
+                           EBADMSG);
         else
             hashes_set(&incoming->hashes, pgno, hash);
     }
@@ -235,8 +237,8 @@ void delta_keep(struct database *database)
     for (uint32_t i = 0; i < came->count; i++) {
         uint64_t hash = came->of[i];
 
-        if (hash == 0 || (incoming->sparse &&
-                          hash == hashes_get(&database->hashes, i + 1)))
+        if (hash == 0 ||
+            (incoming->sparse && hash == hashes_get(&database->hashes, i + 1)))
             continue;
         if (hashes_reserve(&delta->file, i + 1) < 0)
             break; /* it comes again */

@@ -165,6 +165,14 @@ struct delta {
     uint32_t aside_pages;
 };
 
+/* A page that is not what was written. */
+struct damage {
+    pgno_t pgno;
+    bool seen; /* by the pass that is under way */
+};
+
+#define DAMAGE_MAX 64 /* more are not counted */
+
 /* A copy that is coming in, built beside the database. */
 struct incoming {
     bool active;
@@ -267,10 +275,12 @@ struct database {
                                 asks: all that wait for the end of that */
     struct database *after;  /* replica: had the name before, same worker: its
                                 files go before ours come; a reference */
-    uint64_t consumed;       /* replica: bytes offered and dealt with, not
+    uint64_t consumed;      /* replica: bytes offered and dealt with, not
                                  shown in the view yet */
-    bool behind;             /* replica: the log holds more than is applied */
-    bool whole;              /* replica: the next copy is not compared */
+    bool behind;            /* replica: the log holds more than is applied */
+    bool whole;             /* replica: the next copy is not compared */
+    struct damage damage[DAMAGE_MAX];
+    unsigned damage_count;
     struct position applied; /* replica: applied, perhaps not published */
     struct record_header applied_header; /* replica: of the record there */
     uint64_t base_saved_bytes; /* replica: log bytes at the last base */

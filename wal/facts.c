@@ -21,6 +21,7 @@ const char *database_event_name(enum database_event event)
         [DATABASE_EVENT_FAILED] = "failed",
         [DATABASE_EVENT_RESUMED] = "resumed",
         [DATABASE_EVENT_REFUSED] = "refused",
+        [DATABASE_EVENT_DAMAGED] = "damaged",
         [DATABASE_EVENT_PROGRESS] = "progress",
         [DATABASE_EVENT_STRANGE] = "strange",
     };

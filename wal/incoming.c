@@ -99,8 +99,8 @@ static void make_room(struct database *database,
     struct incoming *incoming = &database->incoming;
 
     incoming_suspend(database);
-    if (!copy->delta || (incoming->page_bytes != copy->page_bytes &&
-                         incoming->page_bytes != 0))
+    if (!copy->delta ||
+        (incoming->page_bytes != copy->page_bytes && incoming->page_bytes != 0))
         incoming_abandon(database);
 }
 

@@ -12,6 +12,7 @@
 #include "wal/notes.h"
 #include "wal/readview.h"
 #include "wal/replica.h"
+#include "wal/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -120,8 +121,8 @@ static int page_one(struct database *database, uint8_t *page)
     struct readview view;
     int rc;
 
-    if (!incoming->sparse || hashes_get(&incoming->hashes, 1) !=
-                                 hashes_get(&database->hashes, 1))
+    if (!incoming->sparse ||
+        hashes_get(&incoming->hashes, 1) != hashes_get(&database->hashes, 1))
         return copy_page(incoming, 1, page);
     rc = readview_open(&view, database);
     if (rc < 0)
@@ -238,8 +239,10 @@ static int place_over(struct database *database, int rc)
         return rc;
     if (database->incoming.sparse) {
         database->whole = true;
-        return site_fail(SITE_INCOMING_PLACE, "the database here cannot be "
-                         "opened as one", EBADMSG);
+        return site_fail(SITE_INCOMING_PLACE,
+                         "the database here cannot be "
+                         "opened as one",
+                         EBADMSG);
     }
     return replica_replace(database, place_by_rename);
 }
@@ -322,8 +325,10 @@ int incoming_place(struct database *database)
     int rc;
 
     if (incoming->hashes.sum != incoming->position.sum)
-        return site_fail(SITE_INCOMING_PLACE, "the finished copy has another "
-                         "sum than its records", EBADMSG);
+        return site_fail(SITE_INCOMING_PLACE,
+                         "the finished copy has another "
+                         "sum than its records",
+                         EBADMSG);
     rc = place_begin(database);
     if (rc == 0)
         rc = place(database);
@@ -333,6 +338,7 @@ int incoming_place(struct database *database)
         return rc;
     incoming_abandon(database);
     database->whole = false;
+    verify_forget(database);
     os_close(&database->main_file);
     rc = place_keep(database, &header);
     if (rc == 0)

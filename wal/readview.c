@@ -8,6 +8,8 @@
  * (and a writer may reset the WAL under us): so do we, with minimum = maximum.
  */
 #include "wal/readview.h"
+
+#include "wal/attach.h"
 #include "wal/worker.h"
 
 #include <errno.h>
@@ -92,6 +94,9 @@ int readview_open(struct readview *view, struct database *database)
 
     ASSERT_ON_WORKER();
     *view = (struct readview){.database = database};
+    rc = attach_main(database);
+    if (rc < 0)
+        return rc;
     if (database->anchor.connection != NULL)
         rc = wal_begin(view, database);
     else

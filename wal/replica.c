@@ -307,8 +307,7 @@ static void copy_hashes(struct database *database, struct note *note)
     struct database_request *request = note->request;
 
     request->rc = delta_hashes(database, request);
-    if (request->rc == -ECANCELED || request->rc == -EAGAIN ||
-        request->rc >= 0)
+    if (request->rc == -ECANCELED || request->rc == -EAGAIN || request->rc >= 0)
         return;
     database->whole = true;
     delta_show(database);

@@ -11,6 +11,7 @@
 #include "wal/notes.h"
 #include "wal/primary.h"
 #include "wal/readview.h"
+#include "wal/verify.h"
 #include "wal/worker.h"
 
 #include <errno.h>
@@ -88,6 +89,7 @@ static int read_log(struct database *database, struct database_request *request)
 struct chunk {
     pgno_t *pgnos;
     const uint8_t **images;
+    uint64_t *hashes; /* what the table said before they were read */
     uint8_t *pages;
     uint32_t count;
 };
@@ -96,6 +98,7 @@ static void chunk_free(struct chunk *chunk)
 {
     os_free(&chunk->pgnos);
     os_free(&chunk->images);
+    os_free(&chunk->hashes);
     os_free(&chunk->pages);
 }
 
@@ -105,6 +108,8 @@ static int chunk_alloc(struct chunk *chunk, uint32_t most, uint32_t page_bytes)
 
     if (rc == 0)
         rc = os_alloc(&chunk->images, most * sizeof(uint8_t *), SITE_COPY_READ);
+    if (rc == 0)
+        rc = os_alloc(&chunk->hashes, most * sizeof(uint64_t), SITE_COPY_READ);
     if (rc == 0)
         rc = os_alloc(&chunk->pages, (size_t)most * page_bytes, SITE_COPY_READ);
     return rc;
@@ -116,7 +121,8 @@ static bool is_there(const struct database_request *request, pgno_t pgno)
     uint32_t i = pgno - request->same_pgno;
 
     return request->same != NULL && pgno >= request->same_pgno &&
-           i < request->hash_count && (request->same[i / 8] >> (i % 8) & 1) != 0;
+           i < request->hash_count &&
+           (request->same[i / 8] >> (i % 8) & 1) != 0;
 }
 
 static int chunk_read(struct chunk *chunk, struct readview *view,
@@ -138,6 +144,7 @@ static int chunk_read(struct chunk *chunk, struct readview *view,
         rc = readview_page(view, pgno, page);
         if (rc < 0)
             return rc;
+        chunk->hashes[chunk->count] = hashes_get(hashes, pgno);
         chunk->pgnos[chunk->count] = pgno;
         chunk->images[chunk->count++] = page;
     }
@@ -172,9 +179,9 @@ static int chunk_encode(struct chunk *chunk, const struct readview *view,
     return rc;
 }
 
-static int copy_view(struct readview *view, struct database_request *request)
+static int copy_view(struct readview *view, struct database_request *request,
+                     struct chunk *chunk)
 {
-    struct chunk chunk = {0};
     uint32_t most;
     int rc;
 
@@ -185,12 +192,29 @@ static int copy_view(struct readview *view, struct database_request *request)
     most = most == 0 ? 1 : most;
     request->page_bytes = view->page_bytes;
     request->size_pages = view->size_pages;
-    rc = chunk_alloc(&chunk, most, view->page_bytes);
+    rc = chunk_alloc(chunk, most, view->page_bytes);
     if (rc == 0)
-        rc = chunk_read(&chunk, view, request, most);
-    if (rc == 0 && chunk.count > 0)
-        rc = chunk_encode(&chunk, view, request);
-    chunk_free(&chunk);
+        rc = chunk_read(chunk, view, request, most);
+    if (rc == 0 && chunk->count > 0)
+        rc = chunk_encode(chunk, view, request);
+    return rc;
+}
+
+/* A damaged page is nobody's copy. The table says what a page was before the
+ * chunk was read, or is now; else it was on its way, or it is damaged. */
+static int chunk_check(const struct chunk *chunk, struct database *database,
+                       uint32_t page_bytes)
+{
+    int rc = 0;
+
+    for (uint32_t i = 0; i < chunk->count && rc == 0; i++) {
+        pgno_t pgno = chunk->pgnos[i];
+        uint64_t hash = page_hash(pgno, chunk->images[i], page_bytes);
+
+        if (hash != chunk->hashes[i] &&
+            hash != hashes_get(&database->hashes, pgno))
+            rc = verify_suspect(database, pgno, hash);
+    }
     return rc;
 }
 
@@ -198,6 +222,7 @@ static int copy_view(struct readview *view, struct database_request *request)
 static int copy(struct database *database, struct database_request *request)
 {
     struct readview view = {0};
+    struct chunk chunk = {0};
     int rc;
 
     if (database->view.position.txid == 0) {
@@ -210,11 +235,14 @@ static int copy(struct database *database, struct database_request *request)
         rc = readview_open(&view, database);
     if (rc < 0)
         return rc;
-    rc = copy_view(&view, request);
+    rc = copy_view(&view, request, &chunk);
     readview_close(&view);
     /* The pages may show more than was captured before they were read. */
     if (rc == 0)
         rc = primary_settle(database);
+    if (rc == 0)
+        rc = chunk_check(&chunk, database, request->page_bytes);
+    chunk_free(&chunk);
     request->position = database->view.position;
     if (database->view.state == DATABASE_CLOSED)
         os_close(&database->main_file);
@@ -268,6 +296,8 @@ void requests_run(struct database *database, struct database_request *request)
         rc = read_log(database, request);
     else if (request->kind == DATABASE_COMPARE)
         rc = compare(database, request);
+    else if (request->kind == DATABASE_VERIFY)
+        rc = verify_range(database, request);
     else
         rc = copy(database, request);
     if (rc < 0)

@@ -67,7 +67,8 @@ const char *body_mode_name(unsigned mode)
         [BODY_DELTA] = "delta",
     };
 
-    return mode < ARRAY_LENGTH(names) && names[mode] != NULL ? names[mode] : "?";
+    return mode < ARRAY_LENGTH(names) && names[mode] != NULL ? names[mode]
+                                                             : "?";
 }
 
 static bool component_is_valid(const char *component, size_t length)
@@ -416,8 +417,7 @@ int body_copied_decode(const struct blob *body, struct position *ret_position)
 }
 
 int body_hashes_encode(uint32_t stream, const struct body_hashes *hashes,
-                       const uint8_t *bytes, bool last,
-                       struct blob **ret_blob)
+                       const uint8_t *bytes, bool last, struct blob **ret_blob)
 {
     struct pack_writer writer;
 
@@ -477,8 +477,7 @@ int body_same_decode(const struct blob *body, struct body_same *ret_same)
                              .count = pack_take_u32(&reader)};
 
     take_range(&reader, same.first, same.count);
-    pack_require(&reader,
-                 reader.size - reader.used == (same.count + 7) / 8);
+    pack_require(&reader, reader.size - reader.used == (same.count + 7) / 8);
     if (reader.failed < 0)
         return reader.failed;
     same.bits = reader.bytes + reader.used;

@@ -252,8 +252,7 @@ int body_copied_decode(const struct blob *body, struct position *ret_position);
 
 /* bytes: hashes->count of them, little-endian. last: sets MESSAGE_LAST. */
 int body_hashes_encode(uint32_t stream, const struct body_hashes *hashes,
-                       const uint8_t *bytes, bool last,
-                       struct blob **ret_blob);
+                       const uint8_t *bytes, bool last, struct blob **ret_blob);
 int body_hashes_decode(const struct blob *body, struct body_hashes *ret_hashes);
 
 /* Where the hashes of a body that was decoded begin. */

@@ -36,8 +36,8 @@ static const unsigned feed_next[FEED_STATES] = {
     [FEED_STARVED] = BIT(FEED_STARVED) | BIT(FEED_READING) | BIT(FEED_WAITING) |
                      BIT(FEED_CLOSED),
     [FEED_COPYING] = BIT(FEED_COPYING) | BIT(FEED_COPY_STARVED) |
-                     BIT(FEED_COMPARING) | BIT(FEED_READING) | BIT(FEED_TAIL) | BIT(FEED_STARVED) |
-                     BIT(FEED_WAITING) | BIT(FEED_CLOSED),
+                     BIT(FEED_COMPARING) | BIT(FEED_READING) | BIT(FEED_TAIL) |
+                     BIT(FEED_STARVED) | BIT(FEED_WAITING) | BIT(FEED_CLOSED),
     [FEED_COMPARING] = BIT(FEED_COMPARING) | BIT(FEED_COPYING) |
                        BIT(FEED_COPY_STARVED) | BIT(FEED_WAITING) |
                        BIT(FEED_CLOSED),
@@ -48,10 +48,14 @@ static const unsigned feed_next[FEED_STATES] = {
 };
 
 static const char *const state_names[FEED_STATES] = {
-    [FEED_WAITING] = "waiting", [FEED_READING] = "reading",
-    [FEED_TAIL] = "tail",       [FEED_STARVED] = "starved",
-    [FEED_COPYING] = "copying", [FEED_COMPARING] = "comparing",
-    [FEED_COPY_STARVED] = "copy-starved", [FEED_CLOSED] = "closed",
+    [FEED_WAITING] = "waiting",
+    [FEED_READING] = "reading",
+    [FEED_TAIL] = "tail",
+    [FEED_STARVED] = "starved",
+    [FEED_COPYING] = "copying",
+    [FEED_COMPARING] = "comparing",
+    [FEED_COPY_STARVED] = "copy-starved",
+    [FEED_CLOSED] = "closed",
 };
 
 /* One step under way. */
@@ -578,12 +582,12 @@ static int on_dropped(struct step *step)
 }
 
 static int (*const handlers[FEED_EVENTS])(struct step *) = {
-    [FEED_HEARD] = on_heard,     [FEED_RESYNC] = on_resync,
-    [FEED_SOURCE] = on_source,   [FEED_RECORD] = on_record,
-    [FEED_TRIMMED] = on_trimmed, [FEED_CHUNK] = on_chunk,
-    [FEED_COMPARED] = on_compared, [FEED_FAILED] = on_failed,   [FEED_ACK] = on_ack,
-    [FEED_CREDIT] = on_credit,   [FEED_DROPPED] = on_dropped,
-    [FEED_TICK] = on_tick,
+    [FEED_HEARD] = on_heard,       [FEED_RESYNC] = on_resync,
+    [FEED_SOURCE] = on_source,     [FEED_RECORD] = on_record,
+    [FEED_TRIMMED] = on_trimmed,   [FEED_CHUNK] = on_chunk,
+    [FEED_COMPARED] = on_compared, [FEED_FAILED] = on_failed,
+    [FEED_ACK] = on_ack,           [FEED_CREDIT] = on_credit,
+    [FEED_DROPPED] = on_dropped,   [FEED_TICK] = on_tick,
 };
 
 int feed_step(struct feed *feed, const struct feed_event *event,

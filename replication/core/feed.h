@@ -42,11 +42,11 @@
 #include "replication/core/cursor.h"
 
 enum feed_state {
-    FEED_WAITING, /* no OPEN that promises anything is out */
-    FEED_READING, /* a FETCH is out, its answer will be sent */
-    FEED_TAIL,    /* the replica was sent all there is */
-    FEED_STARVED, /* there is more; credit is used up */
-    FEED_COPYING, /* a COPY is out */
+    FEED_WAITING,   /* no OPEN that promises anything is out */
+    FEED_READING,   /* a FETCH is out, its answer will be sent */
+    FEED_TAIL,      /* the replica was sent all there is */
+    FEED_STARVED,   /* there is more; credit is used up */
+    FEED_COPYING,   /* a COPY is out */
     FEED_COMPARING, /* a COMPARE is out: waits for the replica's hashes */
     FEED_COPY_STARVED,
     FEED_CLOSED, /* dropped, or not wanted; nothing more will happen */
@@ -65,18 +65,18 @@ struct feed_source {
 };
 
 enum feed_event_kind {
-    FEED_HEARD,   /* replica told what it has: decide */
-    FEED_RESYNC,  /* replica cannot go on: decide again */
-    FEED_SOURCE,  /* something about the source changed */
-    FEED_RECORD,  /* answer to FETCH */
-    FEED_TRIMMED, /* answer to FETCH: the log no longer has it */
-    FEED_CHUNK,   /* answer to COPY */
+    FEED_HEARD,    /* replica told what it has: decide */
+    FEED_RESYNC,   /* replica cannot go on: decide again */
+    FEED_SOURCE,   /* something about the source changed */
+    FEED_RECORD,   /* answer to FETCH */
+    FEED_TRIMMED,  /* answer to FETCH: the log no longer has it */
+    FEED_CHUNK,    /* answer to COPY */
     FEED_COMPARED, /* answer to COMPARE: a SAME, ready to be sent */
-    FEED_FAILED,  /* answer to either: cannot be read now */
-    FEED_ACK,     /* replica: received, durable, applied */
-    FEED_CREDIT,  /* replica is done with so many bytes */
-    FEED_DROPPED, /* the database is gone */
-    FEED_TICK,    /* a second or so has passed: try again what FAILED */
+    FEED_FAILED,   /* answer to either: cannot be read now */
+    FEED_ACK,      /* replica: received, durable, applied */
+    FEED_CREDIT,   /* replica is done with so many bytes */
+    FEED_DROPPED,  /* the database is gone */
+    FEED_TICK,     /* a second or so has passed: try again what FAILED */
     FEED_EVENTS
 };
 
@@ -94,24 +94,24 @@ struct feed_event {
     size_t bytes;                       /* RECORD, CHUNK, COMPARED, CREDIT */
     pgno_t next_pgno;                   /* CHUNK: 0 when it was the last one;
                                            COMPARED: behind the range */
-    bool differs;   /* COMPARED: pages of the range are to be sent */
-    bool last;      /* COMPARED: the replica has no more hashes */
+    bool differs;             /* COMPARED: pages of the range are to be sent */
+    bool last;                /* COMPARED: the replica has no more hashes */
     struct position position; /* CHUNK: of the source after the pages were read
                                  (captured, so at or past what they show) */
     const struct body_ack *ack; /* ACK */
 };
 
 enum feed_action_kind {
-    FEED_DO_OPEN,   /* send OPEN: mode, reason, diverged, serial, position */
-    FEED_DO_FETCH,  /* get the record at cursor, answer with ask */
-    FEED_DO_SEND,   /* send the record, chunk or SAME of this event */
-    FEED_DO_COPY,   /* read pages from pgno on, before end_pgno (0: to the end)
+    FEED_DO_OPEN,    /* send OPEN: mode, reason, diverged, serial, position */
+    FEED_DO_FETCH,   /* get the record at cursor, answer with ask */
+    FEED_DO_SEND,    /* send the record, chunk or SAME of this event */
+    FEED_DO_COPY,    /* read pages from pgno on, before end_pgno (0: to the end)
                        but those of the last SAME, answer with ask */
     FEED_DO_COMPARE, /* the replica's hashes from pgno on with ours, when they
                         are here; answer with ask */
-    FEED_DO_COPIED, /* send COPIED: position */
-    FEED_DO_PIN,    /* keep the log from txid on; 0: no longer */
-    FEED_DO_DROP,   /* send DROP */
+    FEED_DO_COPIED,  /* send COPIED: position */
+    FEED_DO_PIN,     /* keep the log from txid on; 0: no longer */
+    FEED_DO_DROP,    /* send DROP */
 };
 
 struct feed_action {

@@ -57,10 +57,10 @@ struct follow_view {
     struct position prepared; /* in the log, not resolved, not counted above;
                                  TXID 0: none */
     bool prepared_durable;
-    uint64_t consumed_bytes; /* of all ever offered, taken from the queue */
-    epoch_t epoch;           /* newest of the history heard from a primary */
-    bool copying;            /* a copy is being built, not placed */
-    bool stopped;            /* refuses records until restarted */
+    uint64_t consumed_bytes;  /* of all ever offered, taken from the queue */
+    epoch_t epoch;            /* newest of the history heard from a primary */
+    bool copying;             /* a copy is being built, not placed */
+    bool stopped;             /* refuses records until restarted */
     uint32_t base_page_bytes; /* what a copy may be compared with; 0: nothing */
     uint32_t base_pages;
 };

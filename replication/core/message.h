@@ -105,7 +105,8 @@ enum message_type {
 };
 
 #define MESSAGE_OPTIONAL 1u /* whoever does not know the type skips it */
-#define MESSAGE_LAST 2u     /* DATABASE: the list is complete, body empty;
+#define MESSAGE_LAST                                                           \
+    2u /* DATABASE: the list is complete, body empty;
                                HASHES: these are the last */
 #define MESSAGE_FLAGS (MESSAGE_OPTIONAL | MESSAGE_LAST)
 

@@ -69,8 +69,7 @@ void pack_u64(struct pack_writer *writer, uint64_t value)
         put_le64(at, value);
 }
 
-void pack_bytes(struct pack_writer *writer, const void *bytes,
-                size_t size)
+void pack_bytes(struct pack_writer *writer, const void *bytes, size_t size)
 {
     uint8_t *at = writer_room(writer, size);
 

@@ -24,9 +24,9 @@ struct channel {
     uint64_t current_ns;       /* when we last knew we had all of it; 0: not */
     /* of a delta: what the engine was asked for; it answers exactly once */
     struct database_request request;
-    bool asked;             /* it lies there ... */
-    uint32_t asked_serial;  /* ... for that OPEN */
-    bool freed;             /* nobody wants the answer: it frees the channel */
+    bool asked;            /* it lies there ... */
+    uint32_t asked_serial; /* ... for that OPEN */
+    bool freed;            /* nobody wants the answer: it frees the channel */
 };
 
 /* Takes a reference of its own. Nothing of database is in the engine's queue
