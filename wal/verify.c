@@ -62,7 +62,7 @@ static void tell_damaged(struct database *database, pgno_t pgno)
 
     snprintf(text, sizeof text, "page %u of %u is not what was written", pgno,
              database->hashes.count);
-    (void)site_fail(SITE_VERIFY, text, EBADMSG);
+    (void)site_fail(SITE_VERIFY_PAGE, text, EBADMSG);
     if (damage_add(database, pgno))
         notes_event(database, DATABASE_EVENT_DAMAGED, text);
     if (!is_primary(database))
@@ -77,7 +77,7 @@ static int look(struct database *database, pgno_t pgno, uint64_t *ret_hash)
 
     if (rc < 0)
         return rc;
-    rc = os_alloc(&page, view.page_bytes, SITE_VERIFY);
+    rc = os_alloc(&page, view.page_bytes, SITE_VERIFY_PAGE);
     if (rc == 0)
         rc = readview_page(&view, pgno, page);
     if (rc == 0)
@@ -131,7 +131,7 @@ static int pages_look(struct look_over *over, struct readview *view)
     uint32_t most = (uint32_t)(request->max_bytes / view->page_bytes) + 1;
     pgno_t pgno = request->from_pgno;
     uint8_t *page;
-    int rc = os_alloc(&page, view->page_bytes, SITE_VERIFY);
+    int rc = os_alloc(&page, view->page_bytes, SITE_VERIFY_PAGE);
 
     for (; rc == 0 && pgno <= hashes->count && most > 0 &&
            over->count < SUSPECTS_MAX;
@@ -219,7 +219,7 @@ int verify_range(struct database *database, struct database_request *request)
         return -EBUSY; /* content is on its way */
     if (request->from_pgno == 1)
         pass_begin(database);
-    rc = os_alloc(&over, sizeof *over, SITE_VERIFY);
+    rc = os_alloc(&over, sizeof *over, SITE_VERIFY_PAGE);
     if (rc < 0)
         return rc;
     over->request = request;

@@ -66,6 +66,15 @@ static void handle_wait(void *context, struct control_call *call,
         control_reply(call, json_pack("{s:s}", "verdict", "reached"));
 }
 
+static void handle_verify(void *context, struct control_call *call,
+                          const char *database, uint32_t from)
+{
+    (void)context;
+    EXPECT_EQ(call->what, CONTROL_VERIFY);
+    control_reply(call, json_pack("{s:s, s:I}", "db", database, "next",
+                                  (json_int_t)from + 1));
+}
+
 static void handle_cancel(void *context, struct control_call *call)
 {
     (void)context;
@@ -97,7 +106,8 @@ static void on_stop(uv_async_t *async)
 static void *node_main(void *argument)
 {
     struct control_handlers handlers = {&node, handle_status, handle_token,
-                                        handle_wait, handle_cancel};
+                                        handle_wait, handle_verify,
+                                        handle_cancel};
 
     (void)argument;
     thread_register(THREAD_LOOP, "loop");
@@ -240,6 +250,11 @@ TEST(a_request_that_is_not_understood_is_refused_with_a_reason)
         {"{\"do\":\"token\",\"db\":\"\"}", "db"},
         {"{\"do\":\"token\",\"db\":7}", "db"},
         {"{\"do\":\"wait\",\"db\":\"a\"}", "token"},
+        {"{\"do\":\"verify\",\"db\":\"a\",\"from\":0}", "from"},
+        {"{\"do\":\"verify\",\"db\":\"a\",\"from\":4294967296}",
+         "from"},
+        {"{\"do\":\"verify\",\"db\":\"a\",\"timeout_ms\":1}",
+         "unknown member"},
         {"{\"do\":\"status\",\"db\":\"a\"}", "unknown member: db"},
         {"{\"do\":\"token\",\"db\":\"a\",\"timeout_ms\":1}", "timeout_ms"},
         {"{\"do\":\"wait\",\"db\":\"a\",\"token\":\"b\",\"timeout\":1}",
