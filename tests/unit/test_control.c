@@ -291,7 +291,7 @@ TEST(several_lines_at_once_are_answered_in_order)
                      "{\"token\":\"late\",\"ok\":true}\n"
                      "{\"token\":\"b\",\"ok\":true}\n"
                      "{\"error\":\"bad_request\",\"message\":\"\\\"do\\\" must "
-                     "be status, token or wait\"}\n"
+                     "be status, token, wait or verify\"}\n"
                      "{\"token\":\"c\",\"ok\":true}\n");
     stop();
 }
