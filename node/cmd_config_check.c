@@ -18,11 +18,14 @@ static void print_address(const char *name, const struct address *address)
 static void print_log(const struct config *config)
 {
     char size[QUANTITY_TEXT_BYTES], age[QUANTITY_TEXT_BYTES] = "any age";
+    char total[QUANTITY_TEXT_BYTES] = "any size";
 
     quantity_format_size(config->log.retain_bytes, size);
     if (config->log.max_age_ms != 0)
         quantity_format_us(config->log.max_age_ms * 1000, age);
-    printf("%-12s %s per database, %s\n", "log", size, age);
+    if (config->log.total_bytes != 0)
+        quantity_format_size(config->log.total_bytes, total);
+    printf("%-12s %s per database, %s together, %s\n", "log", size, total, age);
 }
 
 /* What is right and may still surprise. */

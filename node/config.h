@@ -82,7 +82,8 @@ struct config {
         struct config_list databases; /* patterns, see config_follows() */
     } replica;
     struct {
-        uint64_t retain_bytes;
+        uint64_t retain_bytes; /* of a database */
+        uint64_t total_bytes;  /* of all; 0: without limit */
         uint64_t max_age_ms;
         enum logger_level level;
     } log;

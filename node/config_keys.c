@@ -86,6 +86,9 @@ const struct config_key config_keys[] = {
 
     {"log.retain", CONFIG_SIZE, AT(log.retain_bytes), "1GiB", NULL, NULL,
      "How much log a database keeps for replicas that come back."},
+    {"log.total", CONFIG_SIZE, AT(log.total_bytes), "16GiB", NULL, NULL,
+     "How much log all databases keep together; the largest give way first."
+     " 0 is without limit."},
     {"log.max_age", CONFIG_DURATION, AT(log.max_age_ms), "24h", NULL, NULL,
      "How old the log of a database may grow; 0 is without limit."},
     {"log.level", CONFIG_CHOICE, AT(log.level), "info",

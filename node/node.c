@@ -189,6 +189,7 @@ static int engine_open(struct node *node)
         .asks = node_links_asks(node),
         .writes_readonly = config_writes_readonly(config),
         .log_retain_bytes = config->log.retain_bytes,
+        .log_total_bytes = config->log.total_bytes,
         .log_max_age_ns = config->log.max_age_ms * NS_PER_MS,
         .context = node,
         .on_wake = on_wake,

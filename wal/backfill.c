@@ -53,7 +53,7 @@ static void base_advance(struct database *database)
     else if (!database->meta_unsaved &&
              log_bytes(database->log) - database->base_saved_bytes <
                  BASE_SAVE_BYTES &&
-             !retention_is_due(database))
+             !retention_is_due(database) && !retention_is_over(database))
         return;
     replica_save_hashes(database, &database->view.position,
                         database->view.page_bytes);

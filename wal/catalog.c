@@ -10,6 +10,7 @@
  */
 #include "wal/catalog.h"
 
+#include "wal/budget.h"
 #include "wal/emit.h"
 #include "wal/epoch.h"
 #include "wal/held.h"
@@ -401,6 +402,7 @@ int catalog_open(struct catalog **ret_catalog,
     if (catalog == NULL)
         return site_fail(SITE_CATALOG_OPEN, NULL, ENOMEM);
     catalog->config = *config;
+    atomic_init(&catalog->log_level, BUDGET_NONE);
     pthread_mutex_init(&catalog->lock, NULL);
     list_init(&catalog->all);
     list_init(&catalog->changed);

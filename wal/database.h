@@ -59,7 +59,8 @@ struct catalog_config {
     bool writes_readonly; /* replica: refuse -wal read-write (readonly) */
     unsigned workers;     /* threads; 0: one per core, at most 4 */
     uint64_t log_retain_bytes;
-    uint64_t log_max_age_ns; /* 0: age does not count */
+    uint64_t log_total_bytes; /* of all logs together; 0: without limit */
+    uint64_t log_max_age_ns;  /* 0: age does not count */
     void *context;
     /* Any worker or FUSE thread: call catalog_dispatch() on the loop soon.
      * Must coalesce and not block (uv_async_send). */
@@ -345,6 +346,14 @@ void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
 void database_pass(struct database *database, struct parked *parked);
 
 /* ---- loop side ---------------------------------------------------------- */
+
+/*
+ * Retention by replicas, on a primary: owner (one of them) has all up to txid
+ * durable, 0: owner is gone; and how many there are, also those that are away.
+ * When each of them has told, what all have is kept for nobody.
+ */
+void database_need(struct database *database, const void *owner, txid_t txid);
+void catalog_replicas(struct catalog *catalog, unsigned count);
 
 /* Runs finished requests' on_done and config.on_changed. Loop only. */
 void catalog_dispatch(struct catalog *catalog);

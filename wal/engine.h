@@ -279,6 +279,8 @@ struct database {
                                  shown in the view yet */
     bool behind;            /* replica: the log holds more than is applied */
     bool whole;             /* replica: the next copy is not compared */
+    uint64_t log_counted;   /* of catalog->log_total */
+    struct pin needs[PINS_MAX]; /* [lock] what each replica has durable */
     struct damage damage[DAMAGE_MAX];
     unsigned damage_count;
     struct position applied; /* replica: applied, perhaps not published */
@@ -364,6 +366,10 @@ struct catalog {
     bool started;
     atomic_bool asking; /* between catalog_ask() and catalog_start() */
     bool passthrough;
+    _Atomic uint64_t log_total;        /* bytes of all logs */
+    _Atomic uint64_t log_level;        /* see budget.h */
+    _Atomic uint64_t log_level_due_ns; /* look again then */
+    atomic_uint replicas;              /* that this primary knows of */
     atomic_bool stopped; /* no worker answers what is parked any more. Read
                             under the lock of the database parked on */
 };

@@ -28,8 +28,9 @@ struct log {
     struct shelf shelf; /* the worker's; see syncer.h */
     struct browse browse;
     struct syncer syncer;
-    bool ragged; /* the newest file has bytes behind its end */
-    bool broken; /* a cut stopped half way: no appends */
+    bool ragged;            /* the newest file has bytes behind its end */
+    bool broken;            /* a cut stopped half way: no appends */
+    uint64_t segment_bytes; /* no new one becomes larger; 0: no matter */
     char leftover[SEGMENT_NAME_BYTES]; /* a file that is no segment (yet), to
                                           be removed; "": none */
     /* for any thread, with syncer.lock */
@@ -220,11 +221,21 @@ static int segment_make(struct log *log, const struct record_header *header,
     return 0;
 }
 
-static bool has_room(const struct shelf_segment *segment,
+static bool has_room(const struct log *log, const struct shelf_segment *segment,
                      const struct record_header *header, size_t size)
 {
-    return (header->flags & RECORD_RESOLVE) != 0 ||
-           segment->end + size <= segment_cap(segment->header.sequence);
+    uint64_t cap = segment_cap(segment->header.sequence);
+
+    if (log->segment_bytes != 0 && log->segment_bytes < cap)
+        cap = log->segment_bytes;
+    return (header->flags & RECORD_RESOLVE) != 0 || segment->end + size <= cap;
+}
+
+void log_limit_segments(struct log *log, uint64_t bytes)
+{
+    log->segment_bytes = bytes < SEGMENT_CAP_FIRST_BYTES
+                             ? SEGMENT_CAP_FIRST_BYTES
+                             : bytes;
 }
 
 /* All checks, and a segment to write to; changes nothing that counts. */
@@ -249,7 +260,7 @@ static int append_begin(struct log *log, const struct record_header *header,
     if (rc == 0 && append->segment != NULL)
         rc = shelf_open_file(shelf, append->segment);
     append->is_new = append->segment == NULL ||
-                     !has_room(append->segment, header, size);
+                     !has_room(log, append->segment, header, size);
     if (rc == 0 && append->is_new)
         rc = segment_make(log, header, &append->segment);
     if (rc == 0)

@@ -373,6 +373,8 @@ void primary_step(struct database *database, bool modified, bool synced)
     else if (applications(database) > 0 || database->needs_reread ||
              database->view.state == DATABASE_ATTACHING) /* tried, was busy */
         rollback_step(database, modified);
+    else if (retention_is_over(database))
+        retention_step(database, true);
     idle_check(database);
 }
 

@@ -20,6 +20,7 @@
 #include "wal/recover.h"
 
 #include "base/clock.h"
+#include "wal/budget.h"
 #include "wal/catalog.h"
 #include "wal/delta.h"
 #include "wal/journal.h"
@@ -392,6 +393,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
     }
     if (rc == 0)
         rc = recover_content(database, &found);
+    if (rc == 0)
+        budget_count(database);
     if (rc == 0 && catalog->config.role == DATABASE_REPLICA)
         delta_find(database);
     database->applied = database->view.position;

@@ -5,6 +5,7 @@
 #include "base/clock.h"
 #include "wal/apply.h"
 #include "wal/attach.h"
+#include "wal/budget.h"
 #include "wal/capture.h"
 #include "wal/catalog.h"
 #include "wal/emit.h"
@@ -71,6 +72,7 @@ void remains_let_go(struct database *database)
     ASSERT_ON_WORKER();
     remains_remove_files(database->catalog->config.data_fd,
                          database->directory);
+    budget_forget(database);
     emit_tail_clear(database);
     capture_free(&database->capture);
     apply_free(&database->apply);

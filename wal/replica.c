@@ -506,6 +506,7 @@ void replica_step(struct database *database)
     consumed_show(database);
     backfill_if_due(database);
     sync_if_due(database);
+    retention_look(database);
     idle_check(database);
 }
 

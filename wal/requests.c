@@ -348,22 +348,40 @@ struct blob *database_tail(struct database *database, txid_t txid,
     return found;
 }
 
-void database_pin(struct database *database, const void *owner, txid_t txid)
+/* txid 0: owner's goes. */
+static void pin_set(struct pin pins[PINS_MAX], const void *owner, txid_t txid)
 {
     struct pin *free_pin = NULL, *pin = NULL;
 
-    pthread_mutex_lock(&database->lock);
     for (size_t i = 0; i < PINS_MAX && pin == NULL; i++) {
-        if (database->pins[i].owner == owner)
-            pin = &database->pins[i];
-        else if (database->pins[i].owner == NULL && free_pin == NULL)
-            free_pin = &database->pins[i];
+        if (pins[i].owner == owner)
+            pin = &pins[i];
+        else if (pins[i].owner == NULL && free_pin == NULL)
+            free_pin = &pins[i];
     }
     if (pin == NULL)
         pin = free_pin;
     if (pin != NULL)
         *pin = txid == 0 ? (struct pin){0} : (struct pin){owner, txid};
+}
+
+void database_pin(struct database *database, const void *owner, txid_t txid)
+{
+    pthread_mutex_lock(&database->lock);
+    pin_set(database->pins, owner, txid);
     pthread_mutex_unlock(&database->lock);
+}
+
+void database_need(struct database *database, const void *owner, txid_t txid)
+{
+    pthread_mutex_lock(&database->lock);
+    pin_set(database->needs, owner, txid);
+    pthread_mutex_unlock(&database->lock);
+}
+
+void catalog_replicas(struct catalog *catalog, unsigned count)
+{
+    atomic_store(&catalog->replicas, count);
 }
 
 static struct database *changed_pop(struct catalog *catalog,

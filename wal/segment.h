@@ -26,7 +26,8 @@
  * Sizes: a new segment is full when the next record would take it past
  * SEGMENT_CAP_FIRST_BYTES << (sequence - 1), at most SEGMENT_CAP_LAST_BYTES;
  * it always takes one record, and a RESOLVE always stays with what it
- * resolves. So small databases keep little and large ones few files.
+ * resolves. So small databases keep little and large ones few files. It may
+ * end earlier, when the log has little room (log_limit_segments()).
  *
  * Functions return 0 or a negative errno. One thread per reader.
  */

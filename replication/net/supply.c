@@ -75,6 +75,7 @@ void supply_close(struct supply *supply)
     batch_drop(supply);
     promise(supply, 0);
     database_pin(supply->database, supply, 0);
+    database_need(supply->database, supply, 0);
     supply->link = NULL;
     supply->room = NULL;
     if (!supply->submitted)
@@ -641,9 +642,20 @@ void supply_changed(struct supply *supply)
     tell_owner(supply);
 }
 
+/* What the log may let go of, as far as this replica is concerned. */
+static void tell_need(struct supply *supply)
+{
+    const struct feed *feed = &supply->feed;
+    bool closed = feed->state == FEED_CLOSED; /* it does not follow that one */
+
+    database_need(supply->database, supply,
+                  closed ? UINT64_MAX : feed->acked.durable_txid);
+}
+
 void supply_tick(struct supply *supply)
 {
     ASSERT_ON_LOOP();
+    tell_need(supply);
     if (supply->feed.state == FEED_WAITING)
         supply_run(supply, (struct feed_event){.kind = FEED_TICK}, NULL);
 }

@@ -77,7 +77,8 @@ TEST(every_key_of_this_version_can_be_given)
         "lease: { type: static, primary: 'db1:7' }\n"
         "durability: { level: local }\n"
         "replica: { writes: busy, databases: ['app.db', 'users/*'] }\n"
-        "log: { retain: 64MiB, max_age: 1h30m, level: debug }\n"
+        "log: { retain: 64MiB, total: 2GiB, max_age: 1h30m, level: debug }\n"
+        "scrub: { every: 7d, rate: 1MiB }\n"
         "fuse: { mode: classic, allow_other: true, uid: 33, gid: 0 }\n");
 
     EXPECT_TRUE(config.insecure);
@@ -95,6 +96,9 @@ TEST(every_key_of_this_version_can_be_given)
     EXPECT_FALSE(config_follows(&config, "other.db"));
     EXPECT_EQ(config.log.retain_bytes, UINT64_C(64) << 20);
     EXPECT_EQ(config.log.max_age_ms, 5400000);
+    EXPECT_EQ(config.log.total_bytes, UINT64_C(2) << 30);
+    EXPECT_EQ(config.scrub.every_ms, UINT64_C(7) * 86400000);
+    EXPECT_EQ(config.scrub.rate_bytes, 1u << 20);
     EXPECT_EQ(config.log.level, LOGGER_DEBUG);
     EXPECT_EQ(config.fuse.mode, CONFIG_FUSE_CLASSIC);
     EXPECT_EQ(config.fuse.allow_other, CONFIG_ON);

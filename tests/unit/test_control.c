@@ -105,9 +105,9 @@ static void on_stop(uv_async_t *async)
 
 static void *node_main(void *argument)
 {
-    struct control_handlers handlers = {&node, handle_status, handle_token,
-                                        handle_wait, handle_verify,
-                                        handle_cancel};
+    struct control_handlers handlers = {&node,         handle_status,
+                                        handle_token,  handle_wait,
+                                        handle_verify, handle_cancel};
 
     (void)argument;
     thread_register(THREAD_LOOP, "loop");
@@ -251,10 +251,8 @@ TEST(a_request_that_is_not_understood_is_refused_with_a_reason)
         {"{\"do\":\"token\",\"db\":7}", "db"},
         {"{\"do\":\"wait\",\"db\":\"a\"}", "token"},
         {"{\"do\":\"verify\",\"db\":\"a\",\"from\":0}", "from"},
-        {"{\"do\":\"verify\",\"db\":\"a\",\"from\":4294967296}",
-         "from"},
-        {"{\"do\":\"verify\",\"db\":\"a\",\"timeout_ms\":1}",
-         "unknown member"},
+        {"{\"do\":\"verify\",\"db\":\"a\",\"from\":4294967296}", "from"},
+        {"{\"do\":\"verify\",\"db\":\"a\",\"timeout_ms\":1}", "unknown member"},
         {"{\"do\":\"status\",\"db\":\"a\"}", "unknown member: db"},
         {"{\"do\":\"token\",\"db\":\"a\",\"timeout_ms\":1}", "timeout_ms"},
         {"{\"do\":\"wait\",\"db\":\"a\",\"token\":\"b\",\"timeout\":1}",

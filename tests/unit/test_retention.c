@@ -2,6 +2,7 @@
 /* tests/unit/test_retention.c - how much of its log a database keeps. */
 #include "tests/unit/recover_stage.h"
 
+#include "wal/budget.h"
 #include "wal/retention.h"
 
 #include <dirent.h>
@@ -133,6 +134,86 @@ TEST(what_a_copy_under_way_needs_is_kept_whatever_its_age)
     EXPECT_OK(log_sync(database->log));
     retention_apply(database, 15);
     EXPECT_GT(log_first_txid(database->log), 7);
+    the_end();
+}
+
+/* 20 MiB: more than is kept for nobody. */
+static void a_primary_with_a_large_log(void)
+{
+    a_primary_with_a_log();
+    commits(320);
+    EXPECT_OK(log_sync(database->log));
+}
+
+TEST(what_every_replica_has_durable_is_kept_for_nobody_but_for_a_little)
+{
+    char one, two;
+
+    a_primary_with_a_large_log();
+    catalog_replicas(catalog, 2);
+    database_need(database, &one, 330);
+    retention_apply(database, 335);
+    EXPECT_EQ(log_first_txid(database->log), 1); /* the other has not told */
+    database_need(database, &two, 100);
+    retention_apply(database, 335);
+    EXPECT_EQ(log_first_txid(database->log) <= 100, true);
+    EXPECT_GT(log_first_txid(database->log), 1);
+    database_need(database, &two, UINT64_MAX); /* it does not follow this one */
+    for (int i = 0; i < 9; i++) {
+        EXPECT_OK(log_sync(database->log));
+        retention_apply(database, 335);
+    }
+    EXPECT_LE(log_bytes(database->log), RETAIN_LEAST_BYTES);
+    EXPECT_GT(log_bytes(database->log), RETAIN_LEAST_BYTES / 16);
+    the_end();
+}
+
+TEST(a_replica_that_is_away_keeps_the_log_as_long_as_size_and_age_allow)
+{
+    char one, two;
+
+    a_primary_with_a_large_log();
+    catalog_replicas(catalog, 3);
+    database_need(database, &one, 330);
+    database_need(database, &two, 330);
+    retention_apply(database, 335);
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    catalog_replicas(catalog, 2); /* gone for good */
+    database_need(database, &two, 0);
+    retention_apply(database, 335);
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    the_end();
+}
+
+/* ---- all logs together --------------------------------------------------- */
+
+TEST(the_largest_logs_give_way_and_small_ones_never_pay_for_them)
+{
+    uint64_t few[] = {10, 1000, 20}, many[] = {50, 50, 50, 50}, none[1];
+
+    EXPECT_EQ(budget_level(few, 3, 1030), BUDGET_NONE);
+    EXPECT_EQ(budget_level(few, 3, 1029), 999);
+    EXPECT_EQ(budget_level(few, 3, 100), 70);
+    EXPECT_EQ(budget_level(few, 3, 31), 10);
+    EXPECT_EQ(budget_level(few, 3, 30), 10);
+    EXPECT_EQ(budget_level(many, 4, 100), 25);
+    EXPECT_EQ(budget_level(none, 0, 0), BUDGET_NONE);
+}
+
+TEST(logs_that_are_too_large_together_are_trimmed_though_each_may_be_larger)
+{
+    a_primary_with_a_large_log();
+    catalog->config.log_total_bytes = 4u << 20;
+    for (int i = 0; i < 9; i++) {
+        commits(10);
+        EXPECT_OK(log_sync(database->log));
+        catalog->log_level_due_ns = 0; /* a second has passed */
+        retention_step(database, true);
+    }
+    looks();
+    EXPECT_LE(log_bytes(database->log), 4u << 20);
+    EXPECT_EQ(catalog->log_total, log_bytes(database->log));
+    EXPECT_GT(log_first_txid(database->log), 1);
     the_end();
 }
 
