@@ -1,0 +1,58 @@
+"""Databases beyond 1 GiB: the page that SQLite never writes lies there."""
+import os
+
+import cluster
+import sql
+from runner import LONG, expect, expect_eq, test
+
+NAME = "app.db"
+LOCK_BYTE = 1 << 30
+BLOB = 1 << 20
+
+
+def grow(path, until_bytes):
+    """Zeroes are enough: what is looked at is where they lie."""
+    with sql.connect(path, timeout=60) as connection:
+        while os.path.getsize(path) + os.path.getsize(path + "-wal") < \
+                until_bytes:
+            with sql.transaction(connection):
+                for _ in range(64):
+                    connection.execute("INSERT INTO t(v) VALUES (zeroblob(?))",
+                                       (BLOB,))
+            connection.execute("PRAGMA wal_checkpoint")
+
+
+if LONG:
+    @test(seconds=600, modes=("passthrough",))
+    def a_database_grows_past_the_lock_byte_page_and_shrinks_again(stage):
+        nodes = cluster.pair(stage)
+        primary, replica = nodes.primary, nodes.replicas[0]
+        path = primary.path(NAME)
+        with sql.connect(path, page_size=65536,
+                         journal_mode="wal") as connection:
+            connection.execute("CREATE TABLE t(id INTEGER PRIMARY KEY, v)")
+        grow(path, LOCK_BYTE + (96 << 20))
+        with sql.connect(path) as connection:
+            connection.execute("INSERT INTO t(id, v) VALUES (999999, 'end')")
+        nodes.settle(NAME, 120)
+        newcomer = nodes.add_replica().start()
+        nodes.settle(NAME, 300)
+        for node in nodes.nodes:
+            expect_eq(sql.look(node.path(NAME), "PRAGMA integrity_check"), "ok")
+            expect_eq(sql.look(node.path(NAME), "SELECT v FROM t WHERE id = "
+                               "999999"), "end")
+            expect("ok" in node.ask("verify", NAME, timeout=120), "verify")
+        expect(replica.databases()[NAME]["size_pages"] * 65536 > LOCK_BYTE,
+               "not past it")
+        # Below it again, by a route of its own.
+        with sql.connect(path, timeout=60) as connection:
+            connection.execute("DELETE FROM t WHERE id % 3")
+            connection.execute("VACUUM")
+        nodes.settle(NAME, 300)
+        for node in nodes.nodes:
+            expect_eq(sql.look(node.path(NAME), "PRAGMA integrity_check"), "ok")
+            expect("ok" in node.ask("verify", NAME, timeout=120), "verify")
+        one = primary.databases()[NAME]["position"]["sum"]
+        for node in (replica, newcomer):
+            expect_eq(node.token(NAME), primary.token(NAME), node.name)
+            expect_eq(node.databases()[NAME]["position"]["sum"], one)
