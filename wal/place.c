@@ -9,6 +9,7 @@
 #include "wal/apply.h"
 #include "wal/attach.h"
 #include "wal/logdir.h"
+#include "wal/lost.h"
 #include "wal/notes.h"
 #include "wal/readview.h"
 #include "wal/replica.h"
@@ -202,13 +203,16 @@ static int pages_keep(struct readview *view, const struct os_file *file)
  * of its own. Nothing is replaced before it is durable there. */
 static int keep_aside(struct database *database)
 {
+    struct lost_what what = lost_of(database, "db",
+                                    "its last commits are not the primary's");
     int dirfd = database->catalog->config.data_fd, rc;
+    char path[LOST_PATH_BYTES], text[LOST_PATH_BYTES + 96];
     struct readview view = {0};
     struct os_file file = {0};
-    char path[INCOMING_PATH_BYTES], text[192];
 
-    snprintf(path, sizeof path, "lost/%s-%llx.db", database->directory + 3,
-             (unsigned long long)clock_wall_ns());
+    rc = lost_begin(database->catalog, &what, path);
+    if (rc < 0)
+        return rc;
     rc = readview_open(&view, database);
     if (rc == 0)
         rc = os_open(&file, dirfd, path, O_RDWR | O_CREAT | O_EXCL, 0600,
@@ -217,16 +221,17 @@ static int keep_aside(struct database *database)
         rc = pages_keep(&view, &file);
     if (rc == 0)
         rc = os_sync_dir(dirfd, "lost", SITE_INCOMING_KEEP);
-    if (rc < 0 && file.open)
-        (void)os_unlink(dirfd, path, SITE_INCOMING_KEEP);
     readview_close(&view);
     os_close(&file);
-    if (rc < 0)
+    if (rc < 0) {
+        (void)unlinkat(dirfd, path, 0); /* a full disk wants its bytes back */
+        lost_undone(database->catalog, path);
         return rc;
+    }
+    lost_kept(database->catalog, &what, path);
     database->incoming.keep = false; /* once */
-    snprintf(text, sizeof text,
-             "TXID %llu here is not the primary's; kept in data/%s",
-             (unsigned long long)database->view.position.txid, path);
+    snprintf(text, sizeof text, "%s; what was here is kept as %s", what.why,
+             path);
     notes_event(database, DATABASE_EVENT_RECOVERED, text);
     return 0;
 }
