@@ -166,19 +166,35 @@ static void judge(struct waiter *waiter, const struct database_view *view,
         done(waiter->waits, waiter, -EBUSY);
 }
 
+/* False: what readers see is no beginning of the history that tokens are judged
+ * by. After a start, programs of before it may see less than the log has; and a
+ * copy on its way brings its history first, what it replaces may be of another
+ * branch, with higher TXIDs. */
+static bool shows_its_position(const struct database_view *view,
+                               const struct history *history)
+{
+    const struct position *position = &view->position;
+
+    return view->state != DATABASE_HELD_BACK &&
+           (position->txid == 0 ||
+            history_epoch_of(history, position->txid) == position->epoch);
+}
+
 /* The database of a room as it is now; false: not heard of. */
 static bool room_look(struct waits *waits, const struct wait_room *room,
                       struct database_view *ret_view,
                       struct history *ret_history)
 {
     struct database *database = catalog_find(waits->catalog, room->name);
-    bool known = database != NULL &&
-                 database_history(database, ret_history) == 0;
+    bool known = false;
 
-    if (known)
+    /* In this order: a history that is older than the position would not know
+     * its epoch. */
+    if (database != NULL) {
         database_view(database, ret_view);
-    /* The log is ahead of what programs of before the start still see. */
-    if (known && ret_view->state == DATABASE_HELD_BACK)
+        known = database_history(database, ret_history) == 0;
+    }
+    if (known && !shows_its_position(ret_view, ret_history))
         ret_view->position.txid = 0;
     database_unref(database);
     return known;

@@ -140,6 +140,22 @@ TEST(who_comes_while_the_history_changes_keeps_nobody_waiting)
     EXPECT_EQ(verdicts[1], -ECANCELED);
 }
 
+TEST(content_of_another_branch_reaches_nothing_of_the_new_history)
+{
+    a_node();
+    /* A new primary never had 9 and 10; its own 9 is under way in a copy. */
+    history_free(&database->history);
+    EXPECT_OK(history_begin(&database->history, 5, 1));
+    EXPECT_OK(history_begin(&database->history, 6, 9));
+    waits_changed(&waits, database);
+    EXPECT_EQ(waits_for(0, 6, 9), PENDING);
+    EXPECT_EQ(waits_for(1, 5, 10), -ESTALE);
+    database->view.position = (struct position){.epoch = 6, .txid = 9};
+    waits_changed(&waits, database);
+    EXPECT_EQ(verdicts[0], 0);
+    the_node_ends();
+}
+
 TEST(what_a_new_history_cut_off_is_lost_whoever_saw_it_first)
 {
     a_node();
