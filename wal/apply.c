@@ -15,6 +15,7 @@
 #include <sys/random.h>
 
 #define BUFFER_BYTES (1u << 20)
+#define WAL_KEEP_BYTES (64u << 20) /* of its file, when it starts over */
 
 void apply_free(struct apply *apply)
 {
@@ -250,6 +251,17 @@ void apply_abandon(struct database *database)
     apply->size_pages = apply->header.size_pages;
 }
 
+/* A reader of hours kept all of it; nobody reads it any more. Under the locks
+ * of the reset: nobody looks for a frame meanwhile. */
+static void wal_shrink(struct database *database)
+{
+    uint64_t bytes;
+
+    if (os_size(&database->wal_file, &bytes, SITE_APPLY_WRITE) == 0 &&
+        bytes > WAL_KEEP_BYTES)
+        (void)os_ftruncate(&database->wal_file, 0, SITE_APPLY_WRITE);
+}
+
 bool apply_reset(struct database *database)
 {
     struct apply *apply = &database->apply;
@@ -266,6 +278,7 @@ bool apply_reset(struct database *database)
             getrandom(&random, sizeof random, 0) == (ssize_t)sizeof random) {
             walindex_reset(&database->index, &apply->header, random);
             apply->written = 0;
+            wal_shrink(database);
             done = true;
         }
         walindex_unlock(fd, WALINDEX_LOCK_READ0 + 1, 4);
