@@ -32,8 +32,8 @@
  *          12  8 durable TXID        20 24 applied position
  * CREDIT    0  4 bytes
  * HASHES    0  4 serial               4  4 first page
- *           8  8 hash of each page from there on (page.h; 0: has none), to the
- *             end of the body: at most BODY_RANGE_PAGES, and none only when LAST
+ *           8  8 hash of each page from there on (page.h; 0: has none) to
+ *             the end of the body: at most BODY_RANGE_PAGES; none when LAST
  * SAME      0  4 first page           4  4 pages
  *           8  - one bit a page, the first one lowest:
  *             1 when the primary has the hash that it was sent, not 0

@@ -5,9 +5,9 @@
  *
  * Pure: feed_step(feed, event) -> actions. The driver (replication/net) holds
  * the bytes, the socket and the database; the feed only says FETCH and is
- * told RECORD, says COPY and is told CHUNK, says COMPARE and is told COMPARED. At the tail as far behind it asks
- * for one record at a time; where that comes from, memory or disk, is the
- * driver's business.
+ * told RECORD, says COPY and is told CHUNK, says COMPARE and is told COMPARED.
+ * At the tail as far behind it asks for one record at a time; where that comes
+ * from, memory or disk, is the driver's business.
  *
  *   WAITING --resume--> READING <--published, credit-- TAIL, STARVED
  *      |                   |  ^---one more----.  ^
@@ -20,20 +20,10 @@
  *      '--delta-----> COMPARING ---------------'
  *   any --resync, trimmed, failed--> WAITING       any --dropped--> CLOSED
  *
- * The decision, on HEARD and RESYNC, by histories and never by TXID alone:
- *   not ready, or a copy needed of no content    NOTHING, BUSY; again later
- *   replica has nothing                          copy, NEW; or RESUME
- *                                                from 0 when neither have we
- *   other lineage                                copy, LINEAGE, diverged
- *   replica holds what we do not, same history   copy, AHEAD, diverged
- *   histories part before the replica's TXID     copy, DIVERGED, diverged
- *   same TXID, other sum                         copy, SUM
- *   our log begins after its next TXID           copy, TRIMMED
- *   else                                         RESUME
- * The copy is a DELTA when the replica has pages of our size and lineage to
- * compare with, else a SNAPSHOT. A delta goes through ranges: the replica sends
- * the hashes it has of some pages, we say which of them are ours and send the
- * rest as chunks; after its last range follow the pages that it never had.
+ * What is decided on HEARD and RESYNC says decide.h. A delta goes through
+ * ranges: the replica sends the hashes it has of some pages, we say which of
+ * them are ours and send the rest as chunks; after its last range follow the
+ * pages that it never had.
  */
 #ifndef TIDEMARK_REPLICATION_CORE_FEED_H
 #define TIDEMARK_REPLICATION_CORE_FEED_H
@@ -168,11 +158,6 @@ int feed_step(struct feed *feed, const struct feed_event *event,
 
 /* What must hold in each state. */
 bool feed_ok(const struct feed *feed);
-
-/* The decision alone. replica: NULL when it has nothing. */
-enum body_mode feed_decide(const struct feed_source *source,
-                           const struct body_database *replica,
-                           enum body_reason *ret_reason, bool *ret_diverged);
 
 const char *feed_state_name(enum feed_state state);
 

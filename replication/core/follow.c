@@ -16,9 +16,9 @@
 #include "replication/core/follow.h"
 
 #include "base/assert.h"
+#include "replication/core/report.h"
 
 #define BIT(state) (1u << (state))
-#define CREDIT_STEP_BYTES (MESSAGE_CREDIT_BYTES / 4)
 
 static const unsigned follow_next[FOLLOW_STATES] = {
     [FOLLOW_ASKING] = BIT(FOLLOW_ASKING) | BIT(FOLLOW_STREAMING) |
@@ -76,16 +76,6 @@ void follow_init(struct follow *follow, const struct lineage *lineage,
     };
 }
 
-static bool follow_is_copying(const struct follow *follow)
-{
-    return follow->state == FOLLOW_COPYING || follow->state == FOLLOW_REDOING;
-}
-
-static bool follow_is_open(const struct follow *follow)
-{
-    return follow->state == FOLLOW_STREAMING || follow_is_copying(follow);
-}
-
 bool follow_ok(const struct follow *follow)
 {
     if ((unsigned)follow->state >= FOLLOW_STATES || follow->next.part == 0)
@@ -107,15 +97,6 @@ bool follow_ok(const struct follow *follow)
            follow->offered - follow->offered_before + follow->dropped;
 }
 
-/* It refused something, and what was offered after that is lost, too. A view
- * from before our last RESTART says nothing new. */
-static bool engine_stopped(const struct follow *follow,
-                           const struct follow_view *view)
-{
-    return view->stopped &&
-           (!follow->restarting || view->consumed_bytes > follow->restarted_at);
-}
-
 static void move(struct follow *follow, enum follow_state state)
 {
     ASSERT((follow_next[follow->state] & BIT(state)) != 0);
@@ -135,90 +116,12 @@ static struct follow_action *act(struct step *step,
 
 /* ---- what the primary is told ---------------------------------------------*/
 
-void follow_tell(const struct follow *follow, const struct follow_view *view,
-                 struct body_database *ret_database)
-{
-    txid_t received = follow->next.txid - 1;
-
-    ret_database->position = (struct position){0};
-    ret_database->received_txid = 0;
-    ret_database->durable_txid = 0;
-    ret_database->prepared = (struct position){0};
-    ret_database->base_page_bytes = view->base_page_bytes;
-    ret_database->base_pages = view->base_pages;
-    if (view->copying || follow_is_copying(follow) || follow->astray ||
-        engine_stopped(follow, view))
-        return;
-    ASSERT(view->position.txid <= received); /* we offered all there is */
-    ret_database->position = view->position;
-    ret_database->received_txid = received;
-    ret_database->durable_txid = view->durable_txid < received
-                                     ? view->durable_txid
-                                     : received;
-    ret_database->prepared = follow->prepared;
-}
-
-static bool ack_is_equal(const struct body_ack *a, const struct body_ack *b)
-{
-    return a->serial == b->serial && a->received_txid == b->received_txid &&
-           a->durable_txid == b->durable_txid &&
-           position_is_equal(&a->position, &b->position);
-}
-
-/* Last TXID of which we were sent something under this OPEN. */
-static txid_t heard_txid(const struct follow *follow)
-{
-    return follow->next.prepared ? follow->next.txid : follow->next.txid - 1;
-}
-
-/*
- * The log may hold another PREPARED of that TXID, of a primary that is none
- * any more, while the one sent under this OPEN lies in our queue. Only that
- * one counts; an equal one from before is as good, it has the same content.
- */
-static bool prepared_counts(const struct follow *follow,
-                            const struct follow_view *view)
-{
-    return follow->next.prepared &&
-           position_is_equal(&view->prepared, &follow->prepared);
-}
-
-static void ack_fill(const struct follow *follow,
-                     const struct follow_view *view, struct body_ack *ack)
-{
-    txid_t heard = heard_txid(follow);
-
-    ack->position = view->position;
-    ack->received_txid = view->received_txid < heard ? view->received_txid
-                                                     : heard;
-    if (ack->received_txid < ack->position.txid)
-        ack->received_txid = ack->position.txid;
-    ack->durable_txid = view->durable_txid < ack->received_txid
-                            ? view->durable_txid
-                            : ack->received_txid;
-    if (!prepared_counts(follow, view))
-        return;
-    ack->received_txid = view->prepared.txid;
-    if (view->prepared_durable)
-        ack->durable_txid = view->prepared.txid;
-}
-
 static void ack_on(struct step *step)
 {
-    const struct follow_view *view = &step->event->view;
     struct follow *follow = step->follow;
-    struct body_ack ack = {.serial = follow->serial};
+    struct body_ack ack;
 
-    if (!follow_is_open(follow))
-        return;
-    if (follow->state == FOLLOW_STREAMING) {
-        /* We went on after telling what we have, and are being sent some of
-         * it again: nothing the primary could make sense of yet. */
-        if (view->position.txid > heard_txid(follow))
-            return;
-        ack_fill(follow, view, &ack);
-    }
-    if (ack_is_equal(&ack, &follow->acked))
+    if (!report_ack(follow, &step->event->view, &ack))
         return;
     follow->acked = ack;
     act(step, FOLLOW_DO_ACK)->ack = ack;
@@ -227,21 +130,12 @@ static void ack_on(struct step *step)
 static void credit_on(struct step *step)
 {
     struct follow *follow = step->follow;
-    uint64_t consumed = step->event->view.consumed_bytes, due;
+    uint32_t due = report_credit(follow, &step->event->view);
 
-    if (consumed < follow->offered_before)
-        consumed = follow->offered_before;
-    ASSERT(consumed <= follow->offered);
-    due = consumed - follow->offered_before + follow->dropped -
-          follow->credited;
-    /* What is held back stays below a quarter of the window: the primary
-     * always has credit again once all it sent is done with. */
-    if (due < CREDIT_STEP_BYTES)
+    if (due == 0)
         return;
-    if (due > INT32_MAX)
-        due = INT32_MAX;
     follow->credited += due;
-    act(step, FOLLOW_DO_CREDIT)->bytes = (uint32_t)due;
+    act(step, FOLLOW_DO_CREDIT)->bytes = due;
 }
 
 /* ---- when it does not work out --------------------------------------------*/
@@ -392,7 +286,7 @@ static void on_open(struct step *step)
     }
     if (open->mode == BODY_NOTHING)
         return;
-    if (engine_stopped(follow, &step->event->view)) {
+    if (report_is_stopped(follow, &step->event->view)) {
         restart(step);
         follow->astray = true;
     }
@@ -602,7 +496,7 @@ static void on_progress(struct step *step)
 
     if (!view->stopped)
         follow->restarting = false;
-    if (engine_stopped(follow, view) && follow_is_open(follow)) {
+    if (report_is_stopped(follow, view) && follow_is_open(follow)) {
         restart(step);
         wrong(step, BODY_STOPPED);
     } else if (follow->state == FOLLOW_REDOING &&

@@ -166,6 +166,17 @@ struct follow {
     enum body_reason reason; /* of the last failure */
 };
 
+static inline bool follow_is_copying(const struct follow *follow)
+{
+    return follow->state == FOLLOW_COPYING || follow->state == FOLLOW_REDOING;
+}
+
+/* What arrives is about the OPEN that we follow. */
+static inline bool follow_is_open(const struct follow *follow)
+{
+    return follow->state == FOLLOW_STREAMING || follow_is_copying(follow);
+}
+
 /* view: before anything is offered. */
 void follow_init(struct follow *follow, const struct lineage *lineage,
                  const struct follow_view *view);
@@ -174,22 +185,6 @@ void follow_init(struct follow *follow, const struct lineage *lineage,
  * which no action says OFFER or CHUNK is to be thrown away. */
 void follow_step(struct follow *follow, const struct follow_event *event,
                  struct follow_actions *ret_actions);
-
-/*
- * What to tell the primary that we have, in DATABASE and RESYNC: position,
- * received and durable TXID and the PREPARED of ret_database, the rest is
- * left alone. And what a copy may be compared with, which counts however little
- * the rest is worth.
- *
- * Received is what was offered, also if the engine has not taken it yet: it
- * will, before anything that is offered later. Telling less would be unsafe:
- * should a new primary go on from there differently, the rest of the queue
- * would be applied all the same. A PREPARED of an earlier connection is told
- * until something later is offered: sent again, the older one is void. A copy
- * that is not in place, or content that was found wrong, counts as nothing.
- */
-void follow_tell(const struct follow *follow, const struct follow_view *view,
-                 struct body_database *ret_database);
 
 /* What must hold in each state. */
 bool follow_ok(const struct follow *follow);

@@ -52,10 +52,10 @@
  * It goes out before the primary's position is there, with nothing behind it
  * until its RESOLVE. What DATABASE, RESYNC and ACK say of it: body.h.
  *
- * Flow control. RECORD, CHUNK and SAME cost their body length in credit of their
- * stream, which starts at MESSAGE_CREDIT_BYTES with the connection. One may
- * be sent while credit is above 0, so that one larger than the window still
- * goes; CREDIT gives back what the replica has done with, whether it was
+ * Flow control. RECORD, CHUNK and SAME cost their body length in credit of
+ * their stream, which starts at MESSAGE_CREDIT_BYTES with the connection. One
+ * may be sent while credit is above 0, so that one larger than the window
+ * still goes; CREDIT gives back what the replica has done with, whether it was
  * applied or thrown away. Of HASHES, BODY_HASHES_AHEAD may be unanswered.
  * Everything else is small and free.
  *

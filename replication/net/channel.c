@@ -14,6 +14,7 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
+#include "replication/core/report.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -86,7 +87,7 @@ static int tell(struct channel *channel, struct body_database *ret_database)
     ret_database->lineage = channel->view.lineage;
     snprintf(ret_database->name, sizeof ret_database->name, "%s",
              database_name(channel->database));
-    follow_tell(&channel->follow, &view, ret_database);
+    report_tell(&channel->follow, &view, ret_database);
     return database_history(channel->database, &ret_database->history);
 }
 

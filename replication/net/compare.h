@@ -3,8 +3,9 @@
  * replication/net/compare.h - the hashes that a replica sends for a delta, on
  * their way to the worker that compares them, and what came of the last.
  *
- * Bounded: BODY_HASHES_AHEAD messages, then the replica has to wait. Memory that
- * a request of the worker points at stays as it is until compare_take(). Loop.
+ * Bounded: BODY_HASHES_AHEAD messages, then the replica has to wait. Memory
+ * that a request of the worker points at stays as it is until compare_take().
+ * Loop.
  */
 #ifndef TIDEMARK_REPLICATION_NET_COMPARE_H
 #define TIDEMARK_REPLICATION_NET_COMPARE_H

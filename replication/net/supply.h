@@ -44,12 +44,11 @@ struct supply {
     bool replica_known;
     struct database_view view; /* as of the last step */
     /* the feed's question */
-    struct feed_action
-        question;           /* FETCH, COPY, COMPARE; void when its ask is not
-                                    the feed's any more */
-    bool asked;             /* it is not answered */
-    bool submitted;         /* request lies with the worker ... */
-    uint32_t submitted_ask; /* ... for the question of that number */
+    struct feed_action question; /* FETCH, COPY or COMPARE; void when its ask
+                                    is not the feed's any more */
+    bool asked;                  /* it is not answered */
+    bool submitted;              /* request lies with the worker ... */
+    uint32_t submitted_ask;      /* ... for the question of that number */
     struct database_request request;
     /* records read ahead, in order */
     struct blob *batch[DATABASE_REQUEST_BLOBS];

@@ -245,7 +245,7 @@ static void says_what_it_has(struct parcel *parcel)
     struct follow_view view = view_now();
 
     parcel->database.lineage = (struct lineage){{1}};
-    follow_tell(&follow, &view, &parcel->database);
+    report_tell(&follow, &view, &parcel->database);
     if (queue.count == 0 && !copying && !stopped && !follow.astray &&
         follow.state != FOLLOW_REDOING)
         EXPECT_TRUE(

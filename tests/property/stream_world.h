@@ -9,7 +9,7 @@
 
 #include "base/bytes.h"
 #include "replication/core/feed.h"
-#include "replication/core/follow.h"
+#include "replication/core/report.h"
 
 #include "tests/harness.h"
 

@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_FEED_STAGE_H
 #define TESTS_UNIT_FEED_STAGE_H
 
-#include "replication/core/feed.h"
+#include "replication/core/decide.h"
 
 #include "tests/harness.h"
 

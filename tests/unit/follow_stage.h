@@ -7,7 +7,7 @@
 #define TESTS_UNIT_FOLLOW_STAGE_H
 
 #include "base/clock.h"
-#include "replication/core/follow.h"
+#include "replication/core/report.h"
 
 #include "tests/harness.h"
 
@@ -123,7 +123,7 @@ static struct body_database tells(void)
 {
     struct body_database told;
 
-    follow_tell(&follow, &view, &told);
+    report_tell(&follow, &view, &told);
     return told;
 }
 

@@ -9,7 +9,7 @@ static void decides(enum body_mode mode, enum body_reason reason, bool diverged)
     enum body_reason found;
     bool aside;
 
-    EXPECT_EQ(feed_decide(&source, &replica, &found, &aside), mode);
+    EXPECT_EQ(decide_open(&source, &replica, &found, &aside), mode);
     EXPECT_EQ(found, reason);
     EXPECT_EQ(aside, diverged);
 }
@@ -97,12 +97,12 @@ TEST(a_replica_with_nothing_gets_a_snapshot_or_the_first_record)
     bool diverged;
 
     a_primary();
-    EXPECT_EQ(feed_decide(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
+    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
     EXPECT_EQ(reason, BODY_NEW);
     EXPECT_FALSE(diverged);
     source.position = (struct position){0};
     source.page_bytes = 0;
-    EXPECT_EQ(feed_decide(&source, NULL, &reason, &diverged), BODY_RESUME);
+    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_RESUME);
 }
 
 TEST(what_cannot_be_read_now_is_opened_later)

@@ -167,7 +167,7 @@ TEST(a_copy_counts_from_the_moment_it_is_in_place_and_not_before)
     copy_ends(50);
     happens(FOLLOW_PROGRESS); /* the engine has not even begun */
     EXPECT_EQ(follow.state, FOLLOW_REDOING);
-    follow_tell(&follow, &view, &told);
+    report_tell(&follow, &view, &told);
     EXPECT_EQ(told.received_txid, 0);
     view.copying = true;
     view.consumed_bytes = 10;
@@ -243,7 +243,7 @@ TEST(what_was_offered_is_ours_even_if_the_engine_has_not_taken_it_yet)
     gets_txid(101);
     gets_txid(102);
     happens(FOLLOW_LOST);
-    follow_tell(&follow, &view, &told);
+    report_tell(&follow, &view, &told);
     EXPECT_EQ(told.position.txid, 100);
     EXPECT_EQ(told.received_txid, 102);
     is_opened(BODY_RESUME, (struct position){EPOCH, 102, 0});
@@ -343,7 +343,7 @@ TEST(when_the_engine_stops_it_is_restarted_and_only_a_copy_helps)
     happens(FOLLOW_PROGRESS);
     does(0, FOLLOW_DO_RESTART);
     EXPECT_EQ(does(1, FOLLOW_DO_RESYNC)->reason, BODY_STOPPED);
-    follow_tell(&follow, &view, &told);
+    report_tell(&follow, &view, &told);
     EXPECT_EQ(told.position.txid, 0);
     resumes(); /* whatever the primary thinks */
     EXPECT_EQ(follow.state, FOLLOW_RESTING);
