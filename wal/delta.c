@@ -226,8 +226,20 @@ int delta_same(struct database *database, const struct note *note)
 
 /* ---- between two copies ---------------------------------------------------*/
 
+void delta_overwrite(struct delta *delta, pgno_t pgno)
+{
+    if (hashes_get(&delta->file, pgno) != 0)
+        hashes_set(&delta->file, pgno, 0);
+}
+
+void delta_empty(struct delta *delta)
+{
+    hashes_free(&delta->file);
+    delta->unread = 0;
+}
+
 /* Of a page that is as in the database nobody knows if the file has it, too;
- * what was there before this copy began is there still. */
+ * what was there before, and was not written over, is there still. */
 void delta_keep(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
@@ -292,6 +304,7 @@ void delta_find(struct database *database)
     char path[INCOMING_PATH_BYTES];
 
     incoming_path(database, "incoming", path);
+    os_close(&incoming->file);
     if (os_open(&incoming->file, database->catalog->config.data_fd, path,
                 O_RDWR, 0, SITE_DELTA_OPEN) == 0) {
         incoming->page_bytes = database->view.page_bytes != 0

@@ -20,7 +20,7 @@
 void delta_begin(struct database *database, bool doubt);
 
 /* What an earlier process left, or recovery put aside: noticed at the start,
- * so that the primary hears of it. */
+ * so that the primary hears of it. Again, when recovery put something aside. */
 void delta_find(struct database *database);
 
 /* Recovery moved the database's file to path, below data: a delta may find its
@@ -36,6 +36,10 @@ int delta_hashes(struct database *database, struct database_request *request);
 /* The primary says which pages are the same: they count as copied. -EBADMSG:
  * it cannot know of one of them. */
 int delta_same(struct database *database, const struct note *note);
+
+/* The copy's file gets another page there; all of it is emptied. */
+void delta_overwrite(struct delta *delta, pgno_t pgno);
+void delta_empty(struct delta *delta);
 
 /* The copy is cut off: what its file holds beside the database stays. */
 void delta_keep(struct database *database);

@@ -159,6 +159,7 @@ static int pages_write(struct incoming *incoming, const struct record *record)
 
         if (pgno > header->size_pages)
             continue; /* cut while the copy was under way */
+        delta_overwrite(&incoming->delta, pgno);
         hashes_set(&incoming->hashes, pgno,
                    page_hash(pgno, image, header->page_bytes));
         rc = os_pwrite(&incoming->file, image, header->page_bytes,
@@ -192,6 +193,7 @@ int incoming_record(struct database *database, const struct record *record)
     /* Everything, perhaps of another page size: start from nothing. */
     if (header->flags & RECORD_SNAPSHOT && header->part == 1) {
         hashes_free(&incoming->hashes);
+        delta_empty(&incoming->delta);
         incoming->sparse = false;
         rc = os_ftruncate(&incoming->file, 0, SITE_INCOMING_WRITE);
         if (rc < 0)
