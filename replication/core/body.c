@@ -435,7 +435,7 @@ int body_hashes_encode(uint32_t stream, const struct body_hashes *hashes,
 static void take_range(struct pack_reader *reader, pgno_t first, uint32_t count)
 {
     pack_require(reader, first > 0 && count <= BODY_RANGE_PAGES &&
-                             first <= UINT32_MAX - BODY_RANGE_PAGES);
+                             count <= UINT32_MAX - first);
 }
 
 int body_hashes_decode(const struct blob *body, struct body_hashes *ret_hashes)
