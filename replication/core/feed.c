@@ -278,8 +278,21 @@ static void decide(struct step *step)
 }
 
 /* A copy, whatever the histories say; on the same history, so that what it
- * replaces is nobody's lost commit. It has pages to compare with, too, when
- * it applied something that we sent. */
+ * replaces is nobody's lost commit. */
+static void copy_as(struct step *step, enum body_mode mode,
+                    enum body_reason reason)
+{
+    const struct feed_source *source = &step->event->source;
+
+    stop(step);
+    if (source->ready && source->page_bytes != 0)
+        open_copy(step, mode, reason, false);
+    else
+        open_nothing(step, BODY_BUSY);
+}
+
+/* What the replica said when it came is old: it has pages to compare with, too,
+ * when it applied something that we sent. */
 static void copy_anew(struct step *step, enum body_reason reason)
 {
     const struct feed_source *source = &step->event->source;
@@ -287,11 +300,7 @@ static void copy_anew(struct step *step, enum body_reason reason)
                               ? BODY_DELTA
                               : decide_copy(source, step->event->replica);
 
-    stop(step);
-    if (source->ready && source->page_bytes != 0)
-        open_copy(step, mode, reason, false);
-    else
-        open_nothing(step, BODY_BUSY);
+    copy_as(step, mode, reason);
 }
 
 /* ---- events ---------------------------------------------------------------*/
@@ -322,7 +331,8 @@ static int on_resync(struct step *step)
     /* Its content disagrees with records that fit its history: histories
      * cannot tell what is wrong, so they are not asked. */
     if (reason == BODY_SUM || reason == BODY_STOPPED) {
-        copy_anew(step, reason);
+        copy_as(step, decide_copy(&step->event->source, step->event->replica),
+                reason);
         return 0;
     }
     stop(step);

@@ -166,14 +166,20 @@ static void abandon_copy(struct step *step)
     step->follow->astray = true;
 }
 
+/* What is here is not what we take it for. */
+static bool is_about_content(enum body_reason reason)
+{
+    return reason == BODY_SUM || reason == BODY_STOPPED;
+}
+
 static void wrong(struct step *step, enum body_reason reason)
 {
     struct follow *follow = step->follow;
     uint64_t now = step->event->now_ns;
 
     abandon_copy(step);
-    if (reason == BODY_SUM || reason == BODY_STOPPED)
-        follow->astray = true;
+    if (is_about_content(reason))
+        follow->astray = follow->doubt = true;
     if (now - follow->failed_ns > 2 * FOLLOW_REST_MAX_NS)
         follow->failures = 0;
     follow->failed_ns = now;
@@ -230,7 +236,7 @@ static void hash_on(struct step *step)
     struct follow *follow = step->follow;
 
     if (follow->state != FOLLOW_COPYING || !follow->delta || follow->hashing ||
-        follow->hashed == 0 || follow->unanswered >= BODY_HASHES_AHEAD)
+        follow->hashed_all || follow->unanswered >= BODY_HASHES_AHEAD)
         return;
     follow->hashing = true;
     act(step, FOLLOW_DO_HASH)->pgno = follow->hashed;
@@ -257,8 +263,10 @@ static void open_copy(struct step *step)
     follow->delta = open->mode == BODY_DELTA;
     follow->hashing = false;
     follow->hashed = follow->compared = 1;
+    follow->hashed_all = false;
     follow->unanswered = 0;
-    act(step, FOLLOW_DO_BEGIN);
+    follow->doubt |= is_about_content(open->reason);
+    act(step, FOLLOW_DO_BEGIN)->doubt = follow->doubt;
     act(step, FOLLOW_DO_HISTORY);
     move(follow, FOLLOW_COPYING);
     hash_on(step);
@@ -288,7 +296,7 @@ static void on_open(struct step *step)
         return;
     if (report_is_stopped(follow, &step->event->view)) {
         restart(step);
-        follow->astray = true;
+        follow->astray = follow->doubt = true;
     }
     if (open->mode == BODY_RESUME)
         open_resume(step);
@@ -416,8 +424,7 @@ static void on_chunk(struct step *step)
     credit_on(step);
 }
 
-/* Answers come in the order of what was sent; the engine sees to it that they
- * are about what it knows. */
+/* Answers come in the order of what was sent, and about no more. */
 static bool same_fits(const struct step *step)
 {
     const struct body_same *same = step->event->same;
@@ -425,7 +432,7 @@ static bool same_fits(const struct step *step)
 
     return same != NULL && follow->delta && follow->unanswered > 0 &&
            same->first == follow->compared &&
-           (follow->hashed == 0 || same->count <= follow->hashed - same->first);
+           same->count <= follow->hashed - same->first;
 }
 
 static void on_same(struct step *step)
@@ -458,20 +465,25 @@ static void on_hashes(struct step *step)
     follow->hashing = false;
     if (event->failed)
         return;
-    follow->hashed = event->last ? 0 : event->next_pgno;
+    follow->hashed = event->next_pgno;
+    follow->hashed_all = event->last;
     follow->unanswered++;
     act(step, FOLLOW_DO_HASHES);
     hash_on(step);
+}
+
+/* Nothing that has to be known for the copy to be whole is open. */
+static bool is_compared(const struct follow *follow)
+{
+    return !follow->delta || (follow->hashed_all && follow->unanswered == 0 &&
+                              follow->compared == follow->hashed);
 }
 
 static void on_copied(struct step *step)
 {
     struct follow *follow = step->follow;
 
-    bool all = !follow->delta ||
-               (follow->hashed == 0 && follow->unanswered == 0);
-
-    if (follow->state == FOLLOW_COPYING && all) {
+    if (follow->state == FOLLOW_COPYING && is_compared(follow)) {
         follow->end = step->event->position;
         act(step, FOLLOW_DO_END);
         move(follow, FOLLOW_REDOING);
@@ -501,6 +513,7 @@ static void on_progress(struct step *step)
         wrong(step, BODY_STOPPED);
     } else if (follow->state == FOLLOW_REDOING &&
                copy_is_placed(follow, view)) {
+        follow->doubt = false;
         move(follow, FOLLOW_STREAMING);
     }
     ack_on(step);

@@ -87,7 +87,7 @@ struct follow_event {
     const struct record_header *header; /* RECORD, CHUNK; NULL: unreadable */
     const struct body_same *same;       /* SAME; NULL: unreadable */
     size_t bytes;                       /* RECORD, CHUNK, SAME: of its body */
-    pgno_t next_pgno;                   /* HASHES: behind the range */
+    pgno_t next_pgno;                   /* HASHES: behind their pages */
     bool last;                          /* HASHES: there are no more */
     bool failed;                        /* HASHES: not now; at the next TICK */
     struct position position;           /* COPIED */
@@ -96,7 +96,8 @@ struct follow_event {
 enum follow_action_kind {
     FOLLOW_DO_HISTORY, /* engine: take the history of this event's OPEN */
     FOLLOW_DO_OFFER,   /* engine: take this event's record */
-    FOLLOW_DO_BEGIN,   /* engine: a copy begins at the OPEN's position */
+    FOLLOW_DO_BEGIN,   /* engine: a copy begins at the OPEN's position; doubt:
+                          what is there may not be what its hashes say */
     FOLLOW_DO_CHUNK,   /* engine: take this event's chunk */
     FOLLOW_DO_SAME,    /* engine: take this event's SAME */
     FOLLOW_DO_HASH,    /* engine: the hashes from pgno on, as HASHES */
@@ -117,6 +118,7 @@ struct follow_action {
     uint32_t serial;
     uint32_t bytes;
     pgno_t pgno;
+    bool doubt;
     struct body_ack ack;
 };
 
@@ -141,10 +143,13 @@ struct follow {
     uint64_t sum;             /* after the record before it ... */
     bool sum_known;           /* ... if we know it */
     bool astray;           /* refused, or a copy abandoned: only a copy helps */
+    bool doubt;            /* content was found wrong, and no copy came into
+                              place since: hashes are not to be believed */
     uint32_t page_bytes;   /* of the copy under way */
     bool delta;            /* it is one */
     bool hashing;          /* DELTA: the engine was asked for hashes */
-    pgno_t hashed;         /* DELTA: hashes before it were sent; 0: all */
+    pgno_t hashed;         /* DELTA: hashes before it were sent ... */
+    bool hashed_all;       /* ... and there are no more */
     pgno_t compared;       /* DELTA: pages before it were answered */
     uint32_t unanswered;   /* DELTA: HASHES, at most BODY_HASHES_AHEAD */
     struct position end;   /* REDOING: the copy is exact from here on */

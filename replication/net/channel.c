@@ -23,7 +23,7 @@
 struct passage {
     struct channel *channel;
     const struct follow_event *event;
-    struct blob *blob; /* RECORD, CHUNK: borrowed */
+    struct blob *blob; /* RECORD, CHUNK, SAME, HASHES: borrowed */
 };
 
 /* ---- life -----------------------------------------------------------------*/
@@ -162,20 +162,15 @@ static void refuse(struct channel *channel, enum body_reason reason)
 
 /* ---- doing what follow says -----------------------------------------------*/
 
-static bool is_in_doubt(const struct body_open *open)
-{
-    return open->reason == BODY_SUM || open->reason == BODY_STOPPED ||
-           open->reason == BODY_DAMAGED;
-}
-
-static void copy_begin(struct database *database, const struct body_open *open)
+static void copy_begin(struct database *database, const struct body_open *open,
+                       bool doubt)
 {
     struct database_copy copy = {
         .start = open->position,
         .page_bytes = open->page_bytes,
         .size_pages = open->size_pages,
         .delta = open->mode == BODY_DELTA,
-        .doubt = is_in_doubt(open),
+        .doubt = doubt,
         .keep = open->diverged,
     };
 
@@ -192,8 +187,8 @@ static void copy_same(const struct passage *passage)
 
 static void hashes_on_done(struct database_request *request);
 
-/* One question at a time; an answer that is late for an older OPEN asks what
- * is wanted now. */
+/* One question at a time: until one of an older OPEN is answered, the next has
+ * to wait. */
 static void ask_hashes(struct channel *channel, pgno_t pgno)
 {
     if (channel->asked)
@@ -204,20 +199,21 @@ static void ask_hashes(struct channel *channel, pgno_t pgno)
         .max_bytes = BODY_RANGE_PAGES * sizeof(uint64_t),
     };
     channel->asked = true;
-    channel->asked_serial = channel->follow.serial;
+    channel->asked_turn = channel->turn;
     database_copy_hashes(channel->database, &channel->request);
 }
 
-static void send_hashes(struct channel *channel)
+static void send_hashes(const struct passage *passage)
 {
-    const struct database_request *request = &channel->request;
-    const struct blob *hashes = request->blobs[0];
+    struct channel *channel = passage->channel;
+    const struct blob *hashes = passage->blob;
+    uint32_t count = (uint32_t)(hashes->size / sizeof(uint64_t));
     struct body_hashes body = {.serial = channel->follow.serial,
-                               .first = request->from_pgno,
-                               .count = (uint32_t)(hashes->size / 8)};
+                               .first = passage->event->next_pgno - count,
+                               .count = count};
     struct blob *blob;
     int rc = body_hashes_encode(channel->stream, &body, hashes->data,
-                                request->next_pgno == 0, &blob);
+                                passage->event->last, &blob);
 
     if (rc < 0)
         link_close(channel->link, rc);
@@ -226,12 +222,12 @@ static void send_hashes(struct channel *channel)
 }
 
 static void act_on_engine(const struct passage *passage,
-                          enum follow_action_kind kind)
+                          const struct follow_action *action)
 {
     struct database *database = passage->channel->database;
     const struct body_open *open = passage->event->open;
 
-    switch ((int)kind) {
+    switch ((int)action->kind) {
     case FOLLOW_DO_HISTORY:
         ASSERT(open != NULL);
         /* Without it tokens are judged by an older one; OPEN comes again. */
@@ -246,7 +242,7 @@ static void act_on_engine(const struct passage *passage,
         break;
     case FOLLOW_DO_BEGIN:
         ASSERT(open != NULL);
-        copy_begin(database, open);
+        copy_begin(database, open, action->doubt);
         break;
     case FOLLOW_DO_SAME:
         copy_same(passage);
@@ -285,13 +281,13 @@ static void act(const struct passage *passage,
         ask_hashes(channel, action->pgno);
         break;
     case FOLLOW_DO_HASHES:
-        send_hashes(channel);
+        send_hashes(passage);
         break;
     case FOLLOW_DO_REFUSE:
         refuse(channel, action->reason);
         break;
     default:
-        act_on_engine(passage, action->kind);
+        act_on_engine(passage, action);
         break;
     }
 }
@@ -345,6 +341,7 @@ void channel_open(struct channel *channel, struct link *link, uint32_t stream,
 
     channel->link = link;
     channel->stream = stream;
+    channel->turn++;
     channel->primary_txid = open->position.txid;
     log_open(channel, open);
     channel_step(channel, &event, NULL);
@@ -382,25 +379,31 @@ void channel_same(struct channel *channel, struct blob *blob)
     blob_unref(blob);
 }
 
-/* The engine's answer; rc < 0: not now, or not for this copy any more. */
+/*
+ * The engine's answer; rc < 0: not now, or not for this copy any more. Who asks
+ * for more in this step has the request again, so nothing of it is used then.
+ */
 static void hashes_on_done(struct database_request *request)
 {
     struct channel *channel = CONTAINER_OF(request, struct channel, request);
+    struct blob *hashes = request->count > 0 ? request->blobs[0] : NULL;
+    bool late = channel->asked_turn != channel->turn;
     struct follow_event event = {.kind = FOLLOW_HASHES,
-                                 .failed = request->rc < 0,
-                                 .next_pgno = request->next_pgno,
+                                 .failed = late || hashes == NULL,
+                                 .next_pgno = request->from_pgno,
                                  .last = request->next_pgno == 0};
 
     channel->asked = false;
+    if (hashes != NULL)
+        event.next_pgno += (pgno_t)(hashes->size / sizeof(uint64_t));
     if (channel->freed) {
-        blob_unref(request->count > 0 ? request->blobs[0] : NULL);
         channel_free(channel);
-        return;
+    } else {
+        channel_step(channel, &event, hashes);
+        if (late)
+            channel_tick(channel); /* what is wanted now */
     }
-    if (channel->asked_serial != channel->follow.serial)
-        event.failed = true;
-    channel_step(channel, &event, NULL);
-    blob_unref(request->count > 0 ? request->blobs[0] : NULL);
+    blob_unref(hashes);
 }
 
 void channel_copied(struct channel *channel, const struct position *position)
@@ -453,6 +456,7 @@ void channel_lost(struct channel *channel)
 {
     struct follow_event event = {.kind = FOLLOW_LOST};
 
+    channel->turn++;
     channel_step(channel, &event, NULL);
     channel->link = NULL;
     channel->stream = 0;

@@ -22,11 +22,12 @@ struct channel {
     txid_t primary_txid;       /* the primary's, newest heard of */
     uint64_t primary_ns;       /* when we heard that it is no more than that */
     uint64_t current_ns;       /* when we last knew we had all of it; 0: not */
+    uint64_t turn;             /* counts OPENs and connections lost */
     /* of a delta: what the engine was asked for; it answers exactly once */
     struct database_request request;
-    bool asked;            /* it lies there ... */
-    uint32_t asked_serial; /* ... for that OPEN */
-    bool freed;            /* nobody wants the answer: it frees the channel */
+    bool asked;          /* it lies there ... */
+    uint64_t asked_turn; /* ... since that turn */
+    bool freed;          /* nobody wants the answer: it frees the channel */
 };
 
 /* Takes a reference of its own. Nothing of database is in the engine's queue

@@ -383,14 +383,6 @@ static int hear_bye(struct guest *guest, const struct message *message)
     return rc;
 }
 
-static int hear_hashes(struct supply *supply, const struct message *message)
-{
-    if (message->body == NULL)
-        return -EBADMSG;
-    return supply_hashes(supply, message->body,
-                         (message->flags & MESSAGE_LAST) != 0);
-}
-
 /* Messages about a stream. */
 static int hear_stream(struct guest *guest, const struct message *message)
 {
@@ -406,7 +398,8 @@ static int hear_stream(struct guest *guest, const struct message *message)
     if (message->type == MESSAGE_CREDIT)
         return hear_credit(supply, message);
     if (message->type == MESSAGE_HASHES)
-        return hear_hashes(supply, message);
+        return supply_hashes(supply, message->body,
+                             (message->flags & MESSAGE_LAST) != 0);
     return hear_resync(supply, message);
 }
 

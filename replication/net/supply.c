@@ -17,9 +17,9 @@
 #include "base/clock.h"
 #include "base/logger.h"
 #include "base/thread.h"
+#include "replication/net/notice.h"
 
 #include <errno.h>
-#include <stdio.h>
 
 #define READ_BYTES (1u << 20) /* from the log at once, about */
 #define COPY_BYTES (1u << 20) /* of pages in a chunk */
@@ -96,38 +96,12 @@ static int compare_ready(struct supply *supply)
 
 static void send_open(struct supply *supply, const struct feed_action *action)
 {
-    const struct database_view *view = &supply->view;
-    struct body_open open = {
-        .mode = action->mode,
-        .reason = action->reason,
-        .diverged = action->diverged,
-        .serial = action->serial,
-        .lineage = view->lineage,
-        .position = action->position,
-        .page_bytes = view->page_bytes,
-        .size_pages = view->size_pages,
-        .uid = view->owner_uid,
-        .gid = view->owner_gid,
-        .mode_bits = view->owner_mode,
-    };
-    struct blob *blob;
-    int rc;
-
-    snprintf(open.name, sizeof open.name, "%s",
-             database_name(supply->database));
-    rc = database_history_to_tell(supply->database, &open.history);
-    if (rc == 0)
-        rc = body_open_encode(supply->stream, &open, &blob);
-    history_free(&open.history);
-    if (rc != 0) {
-        link_close(supply->link, rc);
-        return;
-    }
-    if (open.mode == BODY_DELTA && compare_ready(supply) < 0) {
-        blob_unref(blob);
+    if (action->mode == BODY_DELTA && compare_ready(supply) < 0) {
         link_close(supply->link, -ENOMEM);
         return;
     }
+    if (notice_open(supply, action) < 0)
+        return;
     batch_drop(supply); /* whatever was read ahead is for another cursor */
     if (!supply->submitted)
         promise(supply, 0);
@@ -135,42 +109,7 @@ static void send_open(struct supply *supply, const struct feed_action *action)
                 action->mode == BODY_RESUME && supply->replica_known
                     ? supply->replica.position.txid
                     : 0,
-                view->position.txid, clock_now_ns());
-    supply->opened = true;
-    supply->told_uid = view->owner_uid;
-    supply->told_gid = view->owner_gid;
-    supply->told_mode = view->owner_mode;
-    log_info(
-        "replication.open", "database=%s peer=%s mode=%s reason=%s txid=%llu",
-        logger_quote(open.name), supply->link->peer, body_mode_name(open.mode),
-        body_reason_name(open.reason), (unsigned long long)open.position.txid);
-    link_send(supply->link, blob);
-}
-
-static void send_copied(struct supply *supply, const struct position *position)
-{
-    struct blob *blob;
-    int rc = body_copied_encode(supply->stream, position, &blob);
-
-    if (rc < 0)
-        link_close(supply->link, rc);
-    else
-        link_send(supply->link, blob);
-}
-
-static void send_drop(struct supply *supply)
-{
-    struct body_drop drop = {.lineage = supply->view.lineage};
-    struct blob *blob;
-    int rc;
-
-    snprintf(drop.name, sizeof drop.name, "%s",
-             database_name(supply->database));
-    rc = body_drop_encode(supply->stream, &drop, &blob);
-    if (rc < 0)
-        link_close(supply->link, rc);
-    else
-        link_send(supply->link, blob);
+                supply->view.position.txid, clock_now_ns());
 }
 
 static void supply_act(struct supply *supply, const struct feed_action *action,
@@ -194,13 +133,13 @@ static void supply_act(struct supply *supply, const struct feed_action *action,
                        0, supply->stream, blob_ref(blob));
         break;
     case FEED_DO_COPIED:
-        send_copied(supply, &action->position);
+        notice_copied(supply, &action->position);
         break;
     case FEED_DO_PIN:
         database_pin(supply->database, supply, action->txid);
         break;
     case FEED_DO_DROP:
-        send_drop(supply);
+        notice_drop(supply);
         break;
     }
 }
@@ -251,6 +190,14 @@ static bool is_asked(const struct supply *supply)
     return supply->asked && supply->question.ask == supply->feed.ask;
 }
 
+/* 0: a COMPARE has to wait for what the replica sends. */
+static int is_answerable(const struct supply *supply)
+{
+    if (supply->question.kind != FEED_DO_COMPARE)
+        return 1;
+    return compare_is_ready(supply->compare, supply->question.pgno);
+}
+
 /* Asks workers for as much as the link can take. */
 static void room_read(struct supply_room *room, struct link *link)
 {
@@ -263,7 +210,8 @@ static void room_read(struct supply_room *room, struct link *link)
         }
         supply = LIST_ENTRY(list_pop(&room->unread), struct supply,
                             unread_link);
-        if (is_asked(supply) && !supply->submitted)
+        /* Since it came here another OPEN may have changed what it asks. */
+        if (is_asked(supply) && !supply->submitted && is_answerable(supply) > 0)
             supply_submit(supply);
     }
 }
@@ -274,14 +222,6 @@ static void supply_ask(struct supply *supply)
     if (list_is_empty(&supply->unread_link))
         list_push_back(&supply->room->unread, &supply->unread_link);
     room_read(supply->room, supply->link);
-}
-
-/* 0: a COMPARE has to wait for what the replica sends. */
-static int is_answerable(const struct supply *supply)
-{
-    if (supply->question.kind != FEED_DO_COMPARE)
-        return 1;
-    return compare_is_ready(supply->compare, supply->question.pgno);
 }
 
 /* A record that is at hand for the question; NULL: the worker has to look. */
@@ -610,25 +550,6 @@ void supply_credit(struct supply *supply, uint32_t bytes)
                NULL);
 }
 
-static void tell_owner(struct supply *supply)
-{
-    const struct database_view *view = &supply->view;
-    struct body_attr attr = {view->owner_uid, view->owner_gid,
-                             view->owner_mode};
-    struct blob *blob;
-
-    if (!supply->opened || supply->link->closing ||
-        (supply->told_uid == attr.uid && supply->told_gid == attr.gid &&
-         supply->told_mode == attr.mode_bits))
-        return;
-    if (body_attr_encode(supply->stream, &attr, &blob) < 0)
-        return; /* the next change tries again */
-    supply->told_uid = attr.uid;
-    supply->told_gid = attr.gid;
-    supply->told_mode = attr.mode_bits;
-    link_send(supply->link, blob);
-}
-
 void supply_changed(struct supply *supply)
 {
     struct feed_event event = {.kind = FEED_SOURCE};
@@ -639,7 +560,7 @@ void supply_changed(struct supply *supply)
     if (view.state == DATABASE_DROPPED)
         event.kind = FEED_DROPPED;
     supply_run(supply, event, NULL);
-    tell_owner(supply);
+    notice_owner(supply);
 }
 
 /* What the log may let go of, as far as this replica is concerned. */

@@ -151,6 +151,10 @@ static struct body_database a_database(struct rng *rng)
         database.prepared = (struct position){at + rng_between(rng, 1, 9),
                                               database.received_txid + 1,
                                               rng_u64(rng)};
+    if (rng_chance(rng, 50)) {
+        database.base_page_bytes = 512u << rng_below(rng, 8);
+        database.base_pages = (uint32_t)rng_u64(rng);
+    }
     return database;
 }
 
@@ -162,7 +166,8 @@ static bool says_the_same(const struct body_database *a,
            a->received_txid == b->received_txid &&
            a->durable_txid == b->durable_txid &&
            position_is_equal(&a->prepared, &b->prepared) &&
-           strcmp(a->name, b->name) == 0 &&
+           a->base_page_bytes == b->base_page_bytes &&
+           a->base_pages == b->base_pages && strcmp(a->name, b->name) == 0 &&
            a->history.count == b->history.count;
 }
 
@@ -174,6 +179,9 @@ static void bounds_hold(const struct body_database *heard)
     EXPECT_LE(heard->position.txid, heard->received_txid);
     EXPECT_LE(heard->durable_txid, heard->received_txid);
     EXPECT_TRUE(body_name_is_valid(heard->name, strlen(heard->name)));
+    EXPECT_TRUE(heard->base_page_bytes == 0
+                    ? heard->base_pages == 0
+                    : page_size_is_valid(heard->base_page_bytes));
     if (prepared->txid == 0)
         EXPECT_TRUE(prepared->epoch == 0 && prepared->sum == 0);
     else

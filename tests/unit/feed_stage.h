@@ -6,7 +6,7 @@
 #ifndef TESTS_UNIT_FEED_STAGE_H
 #define TESTS_UNIT_FEED_STAGE_H
 
-#include "replication/core/decide.h"
+#include "replication/core/feed.h"
 
 #include "tests/harness.h"
 
@@ -64,12 +64,12 @@ static int steps(struct feed_event one)
     return feed_step(&feed, &one, &actions);
 }
 
-static void hears(void)
+__attribute__((unused)) static void hears(void)
 {
     EXPECT_OK(steps(event(FEED_HEARD)));
 }
 
-static void publishes(txid_t txid)
+__attribute__((unused)) static void publishes(txid_t txid)
 {
     source.position.txid = txid;
     EXPECT_OK(steps(event(FEED_SOURCE)));
@@ -120,7 +120,8 @@ __attribute__((unused)) static void gets_credit(size_t bytes)
     EXPECT_OK(steps(one));
 }
 
-static int acks(txid_t received, txid_t durable, txid_t applied, uint64_t sum)
+__attribute__((unused)) static int acks(txid_t received, txid_t durable,
+                                        txid_t applied, uint64_t sum)
 {
     struct body_ack ack = {
         feed.serial, received, durable, {OURS, applied, sum}};
@@ -140,7 +141,8 @@ __attribute__((unused)) static int asks_again(enum body_reason reason,
     return steps(one);
 }
 
-static const struct feed_action *does(size_t index, enum feed_action_kind kind)
+__attribute__((unused)) static const struct feed_action *does(
+    size_t index, enum feed_action_kind kind)
 {
     EXPECT_GT(actions.count, index);
     EXPECT_EQ(actions.items[index].kind, kind);

