@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * tests/unit/fake_engine.h - an engine in memory for tests of replication/net;
- * include it once. It defines what that room calls of wal/database.h, so that
- * the real engine is not linked, and keeps its promises: a queue between the
- * loop and the work, answers that come later, records that are checked.
+ * tests/unit/fake_engine.h - an engine in memory for tests of replication/net,
+ * included once, by fake_worker.h. It defines what that room calls of
+ * wal/database.h, so that the real engine is not linked, and keeps its
+ * promises: a queue between the loop and the work, answers that come later,
+ * records that are checked.
  *
  * A database is a few pages and the records that made them. engine_turn()
  * does what workers would do; a test calls it between turns of the loop.
@@ -29,11 +30,14 @@
 #define ENGINE_BULK_PAGES 16u /* of a bulky database, in one chunk */
 #define ENGINE_BULK_PAGE_BYTES 65536u
 #define ENGINE_BULK_CHUNKS 2u
+#define ENGINE_RANGE_PAGES 3u /* hashes told at once, where one may tell more */
 
 enum engine_note {
     ENGINE_OFFER,
     ENGINE_BEGIN,
     ENGINE_CHUNK,
+    ENGINE_HASHES,
+    ENGINE_SAME,
     ENGINE_END,
     ENGINE_ABANDON,
 };
@@ -42,6 +46,9 @@ struct engine_item {
     enum engine_note note;
     struct blob *blob;
     struct position position;
+    struct database_copy copy;
+    struct database_request *request;
+    struct body_same same; /* bits in blob */
 };
 
 struct database {
@@ -53,6 +60,7 @@ struct database {
     struct database_view view;
     struct history history;
     uint8_t pages[ENGINE_PAGES][ENGINE_PAGE_BYTES];
+    uint8_t base[ENGINE_PAGES][ENGINE_PAGE_BYTES]; /* before the copy */
     struct blob *records[ENGINE_RECORDS_MAX];
     struct record_header headers[ENGINE_RECORDS_MAX];
     size_t records_first, records_count;
@@ -62,7 +70,10 @@ struct database {
     txid_t pinned;
     struct position end;
     bool ended;
-    size_t copies; /* how often one came into place */
+    size_t copies;       /* how often one came into place */
+    size_t copies_begun; /* in place or not */
+    size_t copied_pages; /* that were sent for them */
+    size_t ranges_told;  /* of hashes, or compared */
     size_t tail_hits;
     bool bulky; /* its copies are MiBs that say nothing */
 };
@@ -270,43 +281,60 @@ int database_set_history(struct database *database,
     return history_copy(&database->history, history);
 }
 
-static void engine_queue(struct database *database, enum engine_note note,
-                         struct blob *blob, const struct position *position)
+static struct engine_item *engine_queue(struct database *database,
+                                        enum engine_note note,
+                                        struct blob *blob)
 {
     struct engine_item *item = &database->queue[database->queue_count++];
 
     if (database->queue_count == ENGINE_QUEUE_MAX)
         abort();
     *item = (struct engine_item){.note = note, .blob = blob};
-    if (position != NULL)
-        item->position = *position;
+    return item;
 }
 
 void database_offer(struct database *database, struct blob *blob)
 {
-    engine_queue(database, ENGINE_OFFER, blob, NULL);
+    engine_queue(database, ENGINE_OFFER, blob);
 }
 
 void database_copy_begin(struct database *database,
-                         const struct position *start, uint32_t page_bytes)
+                         const struct database_copy *copy)
 {
-    (void)page_bytes;
-    engine_queue(database, ENGINE_BEGIN, NULL, start);
+    engine_queue(database, ENGINE_BEGIN, NULL)->copy = *copy;
 }
 
 void database_copy_chunk(struct database *database, struct blob *blob)
 {
-    engine_queue(database, ENGINE_CHUNK, blob, NULL);
+    engine_queue(database, ENGINE_CHUNK, blob);
+}
+
+void database_copy_hashes(struct database *database,
+                          struct database_request *request)
+{
+    request->kind = DATABASE_HASHES;
+    request->database = database_ref(database);
+    request->rc = -ECANCELED;
+    request->count = 0;
+    request->next_pgno = 0;
+    engine_queue(database, ENGINE_HASHES, NULL)->request = request;
+}
+
+void database_copy_same(struct database *database, struct blob *blob,
+                        pgno_t first, uint32_t count, const uint8_t *bits)
+{
+    engine_queue(database, ENGINE_SAME, blob)->same = (struct body_same){
+        .first = first, .count = count, .bits = bits};
 }
 
 void database_copy_end(struct database *database, const struct position *end)
 {
-    engine_queue(database, ENGINE_END, NULL, end);
+    engine_queue(database, ENGINE_END, NULL)->position = *end;
 }
 
 void database_copy_abandon(struct database *database)
 {
-    engine_queue(database, ENGINE_ABANDON, NULL, NULL);
+    engine_queue(database, ENGINE_ABANDON, NULL);
 }
 
 void database_drop(struct database *database)
@@ -330,6 +358,16 @@ void database_restart(struct database *database)
 
 /* ---- content ----------------------------------------------------------- */
 
+/* 0: never written. */
+static uint64_t engine_hash(uint8_t pages[][ENGINE_PAGE_BYTES], pgno_t pgno)
+{
+    const uint8_t *page = pages[pgno - 1];
+
+    return page[0] == 0 && memcmp(page, page + 1, ENGINE_PAGE_BYTES - 1) == 0
+               ? 0
+               : page_hash(pgno, page, ENGINE_PAGE_BYTES);
+}
+
 static uint64_t engine_sum(const struct database *database)
 {
     uint64_t sum = 0;
@@ -337,6 +375,19 @@ static uint64_t engine_sum(const struct database *database)
     for (pgno_t pgno = 1; pgno <= ENGINE_PAGES; pgno++)
         sum ^= page_hash(pgno, database->pages[pgno - 1], ENGINE_PAGE_BYTES);
     return sum;
+}
+
+/* What a copy may be compared with. */
+static void engine_has(struct database *database)
+{
+    uint32_t pages = ENGINE_PAGES;
+
+    if (database->catalog->primary || database->view.copying)
+        return;
+    while (pages > 0 && engine_hash(database->pages, pages) == 0)
+        pages--;
+    database->view.base_pages = pages;
+    database->view.base_page_bytes = pages == 0 ? 0 : ENGINE_PAGE_BYTES;
 }
 
 static void engine_moved(struct database *database,
@@ -352,6 +403,7 @@ static void engine_moved(struct database *database,
         database->records_first < database->records_count
             ? database->headers[database->records_first].first_txid
             : 0;
+    engine_has(database);
     database->changed = true;
 }
 
@@ -414,158 +466,7 @@ static inline void engine_trim(struct database *database, size_t keep)
     engine_moved(database, &database->view.position);
 }
 
-/* ---- the worker's part ------------------------------------------------- */
-
-static void engine_write(struct database *database, const struct blob *blob,
-                         struct record_header *ret_header)
-{
-    struct record record;
-
-    if (record_decode(blob->data, blob->size, &record) < 0)
-        abort();
-    for (uint32_t i = 0; i < record.header.pages; i++)
-        memcpy(database->pages[record.pgnos[i] - 1],
-               record.images + (size_t)i * ENGINE_PAGE_BYTES,
-               ENGINE_PAGE_BYTES);
-    *ret_header = record.header;
-    record_free(&record);
-}
-
-static void engine_place(struct database *database)
-{
-    if (!database->view.copying || !database->ended ||
-        database->view.position.txid < database->end.txid)
-        return;
-    database->view.copying = false;
-    database->copies++;
-}
-
-static void engine_apply(struct database *database, struct blob *blob)
-{
-    struct record_header header;
-
-    engine_write(database, blob, &header);
-    if (header.part < header.parts)
-        return; /* its pages show too early, but nobody reads here */
-    if (!database->view.copying && engine_sum(database) != header.sum_after)
-        abort();
-    engine_moved(database, &(struct position){header.epoch, header.last_txid,
-                                              header.sum_after});
-    engine_place(database);
-}
-
-static void engine_take(struct database *database, struct engine_item *item)
-{
-    struct record_header header;
-
-    if (item->note == ENGINE_BEGIN) {
-        memset(database->pages, 0, sizeof database->pages);
-        database->view.copying = true;
-        database->ended = false;
-        engine_moved(database, &item->position);
-    } else if (item->note == ENGINE_CHUNK) {
-        engine_write(database, item->blob, &header);
-    } else if (item->note == ENGINE_END) {
-        database->end = item->position;
-        database->ended = true;
-        engine_place(database);
-    } else if (item->note == ENGINE_ABANDON) {
-        database->view.copying = false;
-        database->view.position = (struct position){0};
-    } else {
-        engine_apply(database, item->blob);
-    }
-    if (item->blob != NULL)
-        database->view.consumed_bytes += item->blob->size;
-    blob_unref(item->blob);
-    database->changed = true;
-}
-
-static void engine_read_log(struct database *database,
-                            struct database_request *request)
-{
-    size_t i = engine_find(database, request->txid, request->part), bytes = 0;
-
-    if (i == database->records_count ||
-        database->headers[i].first_txid > request->txid) {
-        request->rc = -ENOENT;
-        return;
-    }
-    for (; i < database->records_count && bytes < request->max_bytes &&
-           request->count < DATABASE_REQUEST_BLOBS;
-         i++) {
-        request->blobs[request->count++] = blob_ref(database->records[i]);
-        bytes += database->records[i]->size;
-    }
-}
-
-/* A page of a database; of a bulky one a chunk as large as real ones. */
-static void engine_copy(struct database *database,
-                        struct database_request *request)
-{
-    static uint8_t noise[ENGINE_BULK_PAGE_BYTES];
-    struct record_header header = {
-        .flags = RECORD_SNAPSHOT,
-        .lineage = database->view.lineage,
-        .epoch = database->catalog->epoch,
-        .first_txid = database->view.position.txid,
-        .last_txid = database->view.position.txid,
-        .previous = {.txid = database->view.position.txid - 1},
-        .page_bytes = database->view.page_bytes,
-        .size_pages = database->view.size_pages,
-        .part = 1,
-        .parts = 1,
-    };
-    uint32_t count = database->bulky ? ENGINE_BULK_PAGES : 1;
-    const uint8_t *images[ENGINE_BULK_PAGES];
-    pgno_t pgnos[ENGINE_BULK_PAGES];
-
-    if (database->bulky)
-        rng_bytes(&(struct rng){1}, noise, sizeof noise);
-    for (uint32_t i = 0; i < count; i++) {
-        pgnos[i] = request->from_pgno + i;
-        images[i] = database->bulky ? noise : database->pages[pgnos[i] - 1];
-    }
-    if (record_encode(&header, pgnos, images, count, &request->blobs[0]) < 0)
-        abort();
-    request->count = 1;
-    request->next_pgno = request->from_pgno + count;
-    if (request->next_pgno > header.size_pages)
-        request->next_pgno = 0;
-    request->position = database->view.position;
-}
-
-static void engine_work(struct database *database)
-{
-    struct list *link;
-
-    for (size_t i = 0; i < database->queue_count; i++)
-        engine_take(database, &database->queue[i]);
-    database->queue_count = 0;
-    while ((link = list_pop(&database->requests)) != NULL) {
-        struct database_request *request = LIST_ENTRY(
-            link, struct database_request, link);
-
-        if (request->kind == DATABASE_COPY)
-            engine_copy(database, request);
-        else
-            engine_read_log(database, request);
-        request->on_done(request);
-        database_unref(database);
-    }
-    if (database->changed && database->catalog->on_changed != NULL) {
-        database->changed = false;
-        database->catalog->on_changed(database->catalog->context, database);
-    }
-}
-
-static void engine_turn(struct catalog *catalog)
-{
-    struct list *link, *safe;
-
-    LIST_EACH(link, safe, &catalog->databases)
-    engine_work(LIST_ENTRY(link, struct database, link));
-}
+/* ---- its life ----------------------------------------------------------- */
 
 static void engine_open(struct catalog *catalog, bool primary, epoch_t epoch)
 {
@@ -582,6 +483,11 @@ static void engine_close(struct catalog *catalog)
     while ((link = list_pop(&catalog->databases)) != NULL) {
         struct database *database = LIST_ENTRY(link, struct database, link);
 
+        for (size_t i = 0; i < database->queue_count; i++)
+            if (database->queue[i].request != NULL) {
+                database->queue[i].request->on_done(database->queue[i].request);
+                database_unref(database);
+            }
         EXPECT_EQ(database->references, 1);
         for (size_t i = 0; i < database->records_count; i++)
             blob_unref(database->records[i]);

@@ -16,7 +16,7 @@
 
 #include "tests/harness.h"
 
-#include "tests/unit/fake_engine.h"
+#include "tests/unit/fake_worker.h"
 
 #define PATIENCE_NS (20 * NS_PER_S)
 

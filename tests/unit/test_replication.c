@@ -61,6 +61,119 @@ TEST(a_replica_away_for_longer_than_the_log_is_copied_again)
     the_cluster_ends();
 }
 
+/* ---- deltas -------------------------------------------------------------- */
+
+/* A replica that is equal, away, and not in the primary's log any more. */
+static struct database *a_replica_away(struct rng *rng)
+{
+    struct database *database;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, rng, 20); /* every page was written */
+    client_starts();
+    UNTIL(is_equal(database));
+    client_stops();
+    engine_commit(database, rng);
+    engine_trim(database, 0);
+    return database;
+}
+
+static size_t pages_that_differ(const struct database *a,
+                                const struct database *b)
+{
+    size_t count = 0;
+
+    for (uint32_t i = 0; i < ENGINE_PAGES; i++)
+        count += memcmp(a->pages[i], b->pages[i], ENGINE_PAGE_BYTES) != 0;
+    return count;
+}
+
+TEST(a_replica_that_has_most_pages_is_sent_the_others_range_by_range)
+{
+    struct rng rng = test_rng();
+    struct database *database = a_replica_away(&rng);
+    struct database *copy = the_copy_of(database);
+    size_t missing = pages_that_differ(database, copy);
+
+    copy->copied_pages = 0;
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy->copies, 2);
+    EXPECT_EQ(copy->copied_pages, missing);
+    EXPECT_EQ(copy->ranges_told, 3); /* 8 pages, 3 a message */
+    EXPECT_EQ(database->ranges_told, 3);
+    EXPECT_EQ(database->pinned, 0);
+    the_cluster_ends();
+}
+
+TEST(a_copy_that_is_cut_off_goes_on_with_what_came)
+{
+    struct rng rng = test_rng();
+    struct database *database, *copy;
+
+    a_cluster();
+    database = a_database("app.db", 1);
+    commits(database, &rng, 20);
+    client_starts();
+    UNTIL((copy = copy_of(database)) != NULL && copy->copied_pages >= 4);
+    client_stops();
+    EXPECT_EQ(copy->copies, 0);
+    client_starts();
+    UNTIL(is_equal(database));
+    EXPECT_LE(copy->copied_pages, ENGINE_PAGES + 1);
+    EXPECT_GE(copy->ranges_told, 1);
+    the_cluster_ends();
+}
+
+/* As turn(), but for the replica's engine: what it is asked stays in its
+ * queue. */
+#define UNTIL_BUT_REPLICA(condition)                                           \
+    do {                                                                       \
+        uint64_t until_ns = clock_now_ns() + PATIENCE_NS;                      \
+        bool came = false;                                                     \
+        while (!(came = (condition)) && clock_now_ns() < until_ns) {           \
+            uv_run(&loop, UV_RUN_NOWAIT);                                      \
+            engine_turn(&primary);                                             \
+        }                                                                      \
+        EXPECT_TRUE(came);                                                     \
+    } while (0)
+
+static size_t queued(const struct database *database, enum engine_note note)
+{
+    size_t count = 0;
+
+    for (size_t i = 0; i < database->queue_count; i++)
+        count += database->queue[i].note == note;
+    return count;
+}
+
+TEST(hashes_that_come_when_the_next_connection_is_there_are_not_sent)
+{
+    struct rng rng = test_rng();
+    struct database *database = a_replica_away(&rng);
+    struct database *copy = the_copy_of(database);
+
+    client_starts();
+    UNTIL_BUT_REPLICA(queued(copy, ENGINE_HASHES) == 1);
+    engine_turn(&replica); /* the first range is told, the second is asked */
+    EXPECT_EQ(copy->ranges_told, 1);
+    EXPECT_EQ(queued(copy, ENGINE_HASHES), 1);
+    closed = 0;
+    server_close(server, on_closed, NULL);
+    server = NULL;
+    UNTIL_BUT_REPLICA(closed == 1);
+    UNTIL_BUT_REPLICA(queued(copy, ENGINE_ABANDON) == 1);
+    server_starts();
+    UNTIL_BUT_REPLICA(queued(copy, ENGINE_BEGIN) == 1);
+    UNTIL(is_equal(database));
+    EXPECT_EQ(copy->copies, 2);
+    EXPECT_EQ(copy->copies_begun, 3); /* the primary did not hang up again */
+    the_cluster_ends();
+}
+
+/* ---- records, and the rest ------------------------------------------------ */
+
 TEST(more_than_a_window_of_records_arrives_whole)
 {
     struct rng rng = test_rng();
