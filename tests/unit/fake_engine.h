@@ -68,6 +68,7 @@ struct database {
     size_t queue_count;
     struct list requests;
     txid_t pinned;
+    size_t pins; /* how often it was */
     struct position end;
     bool ended;
     size_t copies;       /* how often one came into place */
@@ -235,6 +236,7 @@ void database_pin(struct database *database, const void *owner, txid_t txid)
 {
     (void)owner;
     database->pinned = txid;
+    database->pins += txid != 0;
 }
 
 static struct database *engine_database(struct catalog *catalog,

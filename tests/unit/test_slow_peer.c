@@ -43,6 +43,14 @@ static void peer_says(struct blob *message)
     blob_unref(message);
 }
 
+static void peer_says_last(void)
+{
+    uint8_t last[MESSAGE_HEADER_BYTES];
+
+    message_header_encode(last, MESSAGE_DATABASE, MESSAGE_LAST, 0, NULL, 0);
+    EXPECT_EQ(write(peer, last, sizeof last), sizeof last);
+}
+
 static void peer_says_hello(void)
 {
     struct body_hello hello = {.version_min = MESSAGE_VERSION_MIN,
@@ -51,13 +59,10 @@ static void peer_says_hello(void)
                                .node = "slow",
                                .region = "here",
                                .advertise = "slow"};
-    uint8_t last[MESSAGE_HEADER_BYTES];
     struct blob *blob;
 
     EXPECT_OK(body_hello_encode(&hello, &blob));
     peer_says(blob);
-    message_header_encode(last, MESSAGE_DATABASE, MESSAGE_LAST, 0, NULL, 0);
-    EXPECT_EQ(write(peer, last, sizeof last), sizeof last);
 }
 
 static void peer_pulses(void)
@@ -90,11 +95,12 @@ static size_t peer_reads(void)
     return got < 0 ? 0 : (size_t)got;
 }
 
-TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
+static const size_t all_bytes = DATABASES * ENGINE_BULK_CHUNKS *
+                                ENGINE_BULK_PAGES *
+                                (size_t)ENGINE_BULK_PAGE_BYTES;
+
+static void many_large_databases(void)
 {
-    size_t all = DATABASES * ENGINE_BULK_CHUNKS * ENGINE_BULK_PAGES *
-                 (size_t)ENGINE_BULK_PAGE_BYTES;
-    size_t most = 0, got = 0;
     char name[16];
 
     a_cluster();
@@ -102,17 +108,100 @@ TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
         snprintf(name, sizeof name, "%u.db", i);
         engine_bulk(a_database(name, (uint8_t)(i + 1)));
     }
-    peer_connects();
-    peer_says_hello();
-    for (unsigned turns = 0; got < all; turns++) {
+}
+
+/* So many bytes, a little in each turn. */
+static size_t peer_reads_all(size_t bytes)
+{
+    size_t most = 0, got = 0;
+
+    for (unsigned turns = 0; got < bytes; turns++) {
         if (turns % PULSE_TURNS == 0)
             peer_pulses();
         turn();
         got += peer_reads();
         server_replicas(server, note_queue, &most);
     }
+    return most;
+}
+
+TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
+{
+    size_t most;
+
+    many_large_databases();
+    peer_connects();
+    peer_says_hello();
+    peer_says_last();
+    most = peer_reads_all(all_bytes);
     EXPECT_GE(most, 1u << 20); /* it was slow */
     EXPECT_LE(most, LINK_FULL_BYTES + (2u << 20));
+    peer_leaves();
+    the_cluster_ends();
+}
+
+/* ---- a delta, while nothing is read --------------------------------------- */
+
+/* What the peer has of "0.db": one page, and no content. */
+static struct body_database a_page(void)
+{
+    return (struct body_database){.lineage = {{1}},
+                                  .base_page_bytes = ENGINE_BULK_PAGE_BYTES,
+                                  .base_pages = 1,
+                                  .name = "0.db"};
+}
+
+/* After all, it has none. */
+static void peer_says_no_hashes(uint32_t serial)
+{
+    struct body_hashes none = {.serial = serial, .first = 1};
+    static const uint8_t nothing[1];
+    struct blob *blob;
+
+    EXPECT_OK(body_hashes_encode(1, &none, nothing, true, &blob));
+    peer_says(blob);
+}
+
+static struct database *the_database(const char *name)
+{
+    struct database *database = catalog_find(&primary, name);
+
+    database_unref(database);
+    return database;
+}
+
+/* What workers were asked is not answered for now, and is all that the link
+ * will take. */
+static bool opens(size_t times)
+{
+    uv_run(&loop, UV_RUN_NOWAIT);
+    return the_database("0.db")->pins == times;
+}
+
+/* Its first question waits for room when the second takes its place. */
+TEST(a_replica_that_asks_again_while_its_delta_waits_for_room_is_compared_anew)
+{
+    struct body_resync resync = {.reason = BODY_DAMAGED, .serial = 1};
+    struct blob *blob;
+
+    many_large_databases();
+    peer_connects();
+    peer_says_hello();
+    resync.database = a_page();
+    EXPECT_OK(body_database_encode(&resync.database, &blob));
+    peer_says(blob);
+    peer_says_last();
+    while (!opens(1))
+        ;
+    peer_says_no_hashes(1);
+    EXPECT_OK(body_resync_encode(1, &resync, &blob));
+    peer_says(blob);
+    while (!opens(2))
+        ;
+    peer_reads_all(all_bytes / 2);
+    EXPECT_EQ(the_database("0.db")->ranges_told, 0);
+    peer_says_no_hashes(2);
+    UNTIL((peer_reads(), the_database("0.db")->ranges_told == 1));
     peer_leaves();
     the_cluster_ends();
 }
