@@ -279,6 +279,8 @@ struct database {
                                  shown in the view yet */
     bool behind;            /* replica: the log holds more than is applied */
     bool whole;             /* replica: the next copy is not compared */
+    bool doubt;             /* replica: content was refused, and no copy came
+                               into place since: hashes are not believed */
     uint64_t log_counted;   /* of catalog->log_total */
     struct pin needs[PINS_MAX]; /* [lock] what each replica has durable */
     struct damage damage[DAMAGE_MAX];

@@ -144,7 +144,10 @@ static int differing_apply(struct database *database, struct record *record,
     for (pgno_t pgno = 2; pgno <= incoming->size_pages && rc == 0; pgno++) {
         uint64_t hash = hashes_get(&incoming->hashes, pgno);
 
-        if (hash == 0 || hash == hashes_get(&database->hashes, pgno))
+        /* Of a copy that was not compared the file has them all; the table it
+         * would be compared with may be why. */
+        if (hash == 0 ||
+            (incoming->sparse && hash == hashes_get(&database->hashes, pgno)))
             continue;
         rc = copy_page(incoming, pgno, page);
         record->pgnos = &pgno;
@@ -342,7 +345,7 @@ int incoming_place(struct database *database)
     if (rc < 0)
         return rc;
     incoming_abandon(database);
-    database->whole = false;
+    database->whole = database->doubt = false;
     verify_forget(database);
     os_close(&database->main_file);
     rc = place_keep(database, &header);

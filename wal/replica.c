@@ -50,7 +50,7 @@ void replica_stop(struct database *database, const char *reason)
 {
     if (database->stopped)
         return;
-    database->stopped = true;
+    database->stopped = database->doubt = true;
     pthread_mutex_lock(&database->lock);
     snprintf(database->view.stopped, sizeof database->view.stopped, "%s",
              reason);
@@ -262,13 +262,17 @@ static void note_offer(struct database *database, struct blob *blob)
         offer_record(database, blob);
 }
 
+/* What stopped us may be younger than this copy's OPEN, or the copy that was to
+ * mend it was cut off: the one that comes into place has to. */
 static void copy_begin(struct database *database, const struct note *note)
 {
+    struct database_copy copy = note->copy;
     int rc;
 
     if (!has_files(database))
         return;
-    rc = incoming_begin(database, &note->copy);
+    database->doubt = copy.doubt = copy.doubt || database->doubt;
+    rc = incoming_begin(database, &copy);
     if (rc < 0) {
         notes_fails(database);
         replica_stop(database, site_failure());

@@ -189,14 +189,37 @@ static void (*on_ack)(const struct body_ack *ack); /* an ack came */
 static bool replica_has_it;
 
 /* A question of the feed that the driver has not answered yet. */
-static struct {
-    bool asked, copy;
-    uint32_t ask;
-    struct cursor cursor;
-    pgno_t pgno;
-} question;
+static bool asked;
+static struct feed_action question;
+
+/* Of a delta: hashes that wait to be compared, and the last that were. */
+static struct pipe heard_hashes;
+static struct parcel compared;
 
 static void feeds(struct feed_event event);
+
+/* The record, or what came of comparing. */
+static void sends(const struct sim_record *record)
+{
+    struct parcel *parcel;
+    bool noise = noisy && !calm && rng_chance(&rng, 2);
+
+    if (record == NULL) {
+        parcel = put(&to_replica, CARGO_SAME);
+        parcel->first = compared.first;
+        parcel->count = compared.count;
+        memcpy(parcel->same, compared.same, sizeof compared.same);
+        if (noise && compared.count > 0)
+            parcel->same[rng_below(&rng, compared.count)] ^= true;
+        return;
+    }
+    parcel = put(&to_replica, record->header.flags & RECORD_SNAPSHOT
+                                  ? CARGO_CHUNK
+                                  : CARGO_RECORD);
+    parcel->record = *record;
+    if (noise && record->count > 0)
+        parcel->record.values[0]++;
+}
 
 static void feed_acts(const struct feed_action *action,
                       const struct sim_record *record)
@@ -205,6 +228,7 @@ static void feed_acts(const struct feed_action *action,
 
     switch (action->kind) {
     case FEED_DO_OPEN:
+        empty(&heard_hashes);
         parcel = put(&to_replica, CARGO_OPEN);
         parcel->open = (struct body_open){.mode = action->mode,
                                           .reason = action->reason,
@@ -216,21 +240,12 @@ static void feed_acts(const struct feed_action *action,
         break;
     case FEED_DO_FETCH:
     case FEED_DO_COPY:
-        question.asked = true;
-        question.copy = action->kind == FEED_DO_COPY;
-        question.ask = action->ask;
-        question.cursor = action->cursor;
-        question.pgno = action->pgno;
+    case FEED_DO_COMPARE:
+        asked = true;
+        question = *action;
         break;
     case FEED_DO_SEND:
-        if (record == NULL)
-            abort();
-        parcel = put(&to_replica, record->header.flags & RECORD_SNAPSHOT
-                                      ? CARGO_CHUNK
-                                      : CARGO_RECORD);
-        parcel->record = *record;
-        if (noisy && !calm && record->count > 0 && rng_chance(&rng, 2))
-            parcel->record.values[0]++;
+        sends(record);
         break;
     case FEED_DO_COPIED:
         put(&to_replica, CARGO_COPIED)->position = action->position;
@@ -291,36 +306,89 @@ static void answers_fetch(void)
     feeds(event);
 }
 
+static bool is_spared(pgno_t pgno)
+{
+    uint32_t i = pgno - compared.first;
+
+    return feed.mode == BODY_DELTA && pgno >= compared.first &&
+           i < compared.count && compared.same[i];
+}
+
 static void answers_copy(void)
 {
     struct feed_event event = {.kind = FEED_CHUNK, .ask = question.ask};
     struct sim_record chunk = {.header = {.lineage = {{1}},
                                           .flags = RECORD_SNAPSHOT,
                                           .page_bytes = 512}};
-    pgno_t pgno = question.pgno;
+    pgno_t pgno = question.pgno, end = question.end_pgno;
 
-    for (; pgno <= PAGES && chunk.count < CHUNK_PAGES; pgno++) {
+    end = end == 0 || end > PAGES ? PAGES + 1 : end;
+    for (; pgno < end && chunk.count < CHUNK_PAGES; pgno++) {
+        if (ours.hashes[pgno - 1] == 0 || is_spared(pgno))
+            continue;
         chunk.pgnos[chunk.count] = pgno;
         chunk.values[chunk.count++] = ours.pages[pgno - 1];
     }
-    event.header = &chunk.header;
+    event.header = chunk.count > 0 ? &chunk.header : NULL;
     event.bytes = BYTES_OF_RECORD;
-    event.next_pgno = pgno > PAGES ? 0 : pgno;
+    event.next_pgno = pgno < end ? pgno : 0;
     event.position = ours.position;
     feeds_record(event, &chunk);
 }
 
+/* As wal/requests.c compares. */
+static void answers_compare(void)
+{
+    struct feed_event event = {.kind = FEED_COMPARED, .ask = question.ask};
+    struct parcel *parcel = get(&heard_hashes);
+
+    EXPECT_EQ(parcel->first, question.pgno);
+    compared = *parcel;
+    for (uint32_t i = 0; i < compared.count; i++) {
+        pgno_t pgno = compared.first + i;
+
+        compared.same[i] = ours.hashes[pgno - 1] != 0 &&
+                           ours.hashes[pgno - 1] == compared.hashes[i];
+        event.differs |= ours.hashes[pgno - 1] != 0 && !compared.same[i];
+    }
+    event.bytes = BYTES_OF_RECORD;
+    event.next_pgno = compared.first + compared.count;
+    event.last = compared.last;
+    parcel_free(parcel);
+    feeds(event);
+}
+
 static void driver_answers(void)
 {
-    if (!question.asked || !connected)
+    if (!asked || !connected)
         return;
-    question.asked = false;
+    if (question.kind == FEED_DO_COMPARE && heard_hashes.count == 0 && !dead)
+        return;
+    asked = false;
+    if (question.kind == FEED_DO_COMPARE && question.ask != feed.ask)
+        return; /* what is here is for another */
     if (dead)
         feeds((struct feed_event){.kind = FEED_FAILED, .ask = question.ask});
-    else if (question.copy)
+    else if (question.kind == FEED_DO_COPY)
         answers_copy();
+    else if (question.kind == FEED_DO_COMPARE)
+        answers_compare();
     else
         answers_fetch();
+}
+
+/* As replication/net/supply.c and compare.c. */
+static void primary_hears_hashes(const struct parcel *parcel)
+{
+    struct parcel *waits;
+
+    EXPECT_LE(parcel->serial, feed.serial);
+    if (parcel->serial < feed.serial)
+        return;
+    EXPECT_EQ(feed.mode, BODY_DELTA);
+    EXPECT_LT(heard_hashes.count, BODY_HASHES_AHEAD);
+    waits = put(&heard_hashes, CARGO_HASHES);
+    *waits = *parcel;
 }
 
 static void primary_hears(void)
@@ -330,6 +398,11 @@ static void primary_hears(void)
 
     if (parcel == NULL)
         return;
+    if (parcel->cargo == CARGO_HASHES) {
+        primary_hears_hashes(parcel);
+        parcel_free(parcel);
+        return;
+    }
     if (parcel->cargo == CARGO_ACK) {
         event.kind = FEED_ACK;
         event.ack = &parcel->ack;

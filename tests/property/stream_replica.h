@@ -10,12 +10,18 @@
 
 /* ---- the replica's engine ---------------------------------------------- */
 
-static struct content theirs;               /* in place, what readers see */
-static struct content incoming;             /* a copy under way */
+static struct content theirs;   /* in place, what readers see */
+static struct content incoming; /* a copy under way: its pages are
+                                               those of the copy's file */
+static uint64_t in_file[PAGES]; /* hashes of what earlier copies left there */
 static struct sim_record held[RECORDS_MAX]; /* its log since the copy began */
 static size_t held_count;
 static struct sim_record first_part;
 static bool copying, copy_ended, stopped;
+static bool comparing, doubt; /* the copy: is a delta, of hashes in doubt */
+static bool whole;            /* the next copy is not compared */
+static bool suspect;          /* it stopped: the next copy in place heals */
+static bool damaged;          /* a page, or its hash, is not what it was */
 static struct position copy_end;
 static txid_t received;
 static uint64_t consumed;
@@ -34,6 +40,7 @@ static struct sim_record prepared[2]; /* its parts */
 
 static size_t times_stopped, times_copied, times_resumed, times_applied;
 static size_t times_held, times_told_again;
+static size_t times_delta, times_doubted, times_healed, pages_spared;
 
 static bool was_committed(const struct position *position)
 {
@@ -45,10 +52,100 @@ static bool was_committed(const struct position *position)
 
 static void engine_stops(void)
 {
-    stopped = true;
-    copying = false;
+    stopped = suspect = true;
     times_stopped++;
 }
+
+/* ---- what is here, as wal/delta.c has it ---------------------------------- */
+
+static uint64_t base_hash(pgno_t pgno)
+{
+    uint64_t hash = in_file[pgno - 1];
+
+    return hash == 0 ? theirs.hashes[pgno - 1] : hash;
+}
+
+static uint32_t base_pages(void)
+{
+    pgno_t pgno = whole ? 0 : PAGES;
+
+    while (pgno > 0 && base_hash(pgno) == 0)
+        pgno--;
+    return pgno;
+}
+
+static void file_forget(void)
+{
+    memset(incoming.pages, 0, sizeof incoming.pages);
+    memset(in_file, 0, sizeof in_file);
+}
+
+/* What came of a copy that is given up stays. */
+static void file_keep(void)
+{
+    for (uint32_t i = 0; i < PAGES; i++)
+        if (incoming.hashes[i] != 0 &&
+            (in_file[i] != 0 || incoming.hashes[i] != theirs.hashes[i]))
+            in_file[i] = incoming.hashes[i];
+}
+
+/* Another process looks at what the file has. */
+static void file_read(void)
+{
+    for (pgno_t pgno = 1; pgno <= PAGES; pgno++)
+        in_file[pgno - 1] = hash_of(pgno, incoming.pages[pgno - 1]);
+}
+
+/* Into what readers see, or into the copy's file. */
+static void engine_writes(struct content *content,
+                          const struct sim_record *record)
+{
+    for (size_t i = 0; i < record->count && content == &incoming; i++)
+        in_file[record->pgnos[i] - 1] = 0;
+    write_pages(content, record);
+}
+
+/* The table is made to say what is in the pages. */
+static void engine_rereads(pgno_t pgno)
+{
+    theirs.hashes[pgno - 1] = hash_of(pgno, theirs.pages[pgno - 1]);
+}
+
+static struct pipe answers; /* for the loop */
+
+static void engine_tells(const struct parcel *asks)
+{
+    struct parcel *answer = put(&answers, CARGO_HASHES);
+    uint32_t total = base_pages();
+    pgno_t pgno = asks->first;
+
+    answer->first = asks->first;
+    answer->failed = !copying || copy_ended || rng_chance(&rng, 5);
+    for (; pgno <= total && answer->count < RANGE_PAGES; pgno++) {
+        if (doubt)
+            engine_rereads(pgno);
+        answer->hashes[answer->count++] = base_hash(pgno);
+    }
+    answer->last = pgno > total;
+}
+
+static void engine_spares(const struct parcel *same)
+{
+    if (!copying || stopped)
+        return;
+    for (uint32_t i = 0; i < same->count; i++) {
+        pgno_t pgno = same->first + i;
+
+        if (!same->same[i])
+            continue;
+        incoming.hashes[pgno - 1] = base_hash(pgno);
+        if (base_hash(pgno) == 0)
+            engine_stops();
+        pages_spared++;
+    }
+}
+
+/* ---- records, and copies --------------------------------------------------- */
 
 /* What the end of a log holds after one more record. */
 static void log_takes(struct waiting *log, const struct record_header *header)
@@ -66,7 +163,7 @@ static void log_takes(struct waiting *log, const struct record_header *header)
 static void redo_prepared(struct content *content)
 {
     for (uint32_t part = 0; part < prepared[0].header.parts; part++)
-        write_pages(content, &prepared[part]);
+        engine_writes(content, &prepared[part]);
 }
 
 /* Applies a record to content, when it is whole and decided. */
@@ -85,10 +182,10 @@ static void redo(struct content *content, const struct sim_record *record)
     if (header->last_txid <= content->position.txid)
         return;
     if (header->parts == 2)
-        write_pages(content, &first_part);
+        engine_writes(content, &first_part);
     if (header->flags == RECORD_RESOLVE)
         redo_prepared(content);
-    write_pages(content, record);
+    engine_writes(content, record);
     content->position = record_position(header);
 }
 
@@ -97,18 +194,42 @@ static bool is_exact(const struct content *content)
     return sum_of(content) == content->position.sum;
 }
 
+/* As wal/place.c: a page that is as readers have it is not in the file. */
+static void content_placed(void)
+{
+    for (uint32_t i = 0; i < PAGES; i++)
+        if (incoming.hashes[i] == 0)
+            theirs.pages[i] = 0;
+        else if (!comparing || incoming.hashes[i] != theirs.hashes[i])
+            theirs.pages[i] = incoming.pages[i];
+    memcpy(theirs.hashes, incoming.hashes, sizeof theirs.hashes);
+    theirs.position = incoming.position;
+}
+
 static void engine_places(void)
 {
-    if (!copying || !copy_ended || incoming.position.txid < copy_end.txid)
+    if (!copying || stopped || !copy_ended ||
+        incoming.position.txid < copy_end.txid)
         return;
     if (!is_exact(&incoming)) {
+        whole = !comparing || doubt;
+        copying = false;
+        file_forget();
         engine_stops();
         return;
     }
-    theirs = incoming;
+    content_placed();
     waiting = waiting_copy;
-    copying = false;
+    copying = whole = false;
+    file_forget();
     times_copied++;
+    times_delta += comparing;
+    times_doubted += doubt;
+    times_healed += damaged && is_sound(&theirs);
+    if (!comparing || suspect)
+        EXPECT_TRUE(is_sound(&theirs));
+    suspect = false;
+    damaged = damaged && !is_sound(&theirs);
 }
 
 static void engine_applies(const struct sim_record *record)
@@ -140,9 +261,26 @@ static void engine_applies(const struct sim_record *record)
     engine_places();
 }
 
-static void engine_begins(const struct position *start)
+static void engine_abandons(void)
 {
-    incoming = (struct content){.position = *start};
+    if (copying)
+        file_keep();
+    copying = false;
+    received = theirs.position.txid;
+}
+
+static void engine_begins(const struct parcel *parcel)
+{
+    const struct position *start = &parcel->open.position;
+
+    engine_abandons();
+    comparing = parcel->open.mode == BODY_DELTA;
+    suspect = suspect || parcel->doubt;
+    doubt = comparing && suspect;
+    if (!comparing)
+        file_forget();
+    memset(incoming.hashes, 0, sizeof incoming.hashes);
+    incoming.position = *start;
     waiting_copy = (struct waiting){0};
     copying = true;
     copy_ended = stopped = false;
@@ -152,7 +290,7 @@ static void engine_begins(const struct position *start)
 
 static void engine_ends(const struct position *end)
 {
-    if (!copying)
+    if (!copying || stopped)
         return;
     copy_ended = true;
     copy_end = *end;
@@ -180,15 +318,19 @@ static void engine_works(void)
         engine_applies(&parcel->record);
     } else if (parcel->cargo == CARGO_CHUNK) {
         consumed += BYTES_OF_RECORD;
-        if (copying)
-            write_pages(&incoming, &parcel->record);
+        if (copying && !stopped)
+            engine_writes(&incoming, &parcel->record);
+    } else if (parcel->cargo == CARGO_SAME) {
+        consumed += BYTES_OF_RECORD;
+        engine_spares(parcel);
+    } else if (parcel->cargo == CARGO_HASHES) {
+        engine_tells(parcel);
     } else if (parcel->cargo == CARGO_BEGIN) {
-        engine_begins(&parcel->position);
+        engine_begins(parcel);
     } else if (parcel->cargo == CARGO_END) {
         engine_ends(&parcel->position);
     } else if (parcel->cargo == CARGO_ABANDON) {
-        copying = false;
-        received = theirs.position.txid;
+        engine_abandons();
     } else if (parcel->cargo == CARGO_RESTART) {
         stopped = false;
     } else {
@@ -197,7 +339,28 @@ static void engine_works(void)
     }
     parcel_free(parcel);
     EXPECT_TRUE(was_committed(&theirs.position));
-    EXPECT_TRUE(is_exact(&theirs));
+    EXPECT_TRUE(damaged || (is_exact(&theirs) && is_sound(&theirs)));
+}
+
+/* A disk that changes what it has, or memory the table: nobody notices. */
+static void engine_is_damaged(void)
+{
+    uint32_t i = (uint32_t)rng_below(&rng, PAGES);
+
+    if (copying || theirs.hashes[i] == 0)
+        return;
+    if (rng_chance(&rng, 50))
+        theirs.pages[i]++;
+    else
+        theirs.hashes[i]++;
+    damaged = true;
+}
+
+/* Reads the pages: they are what their hashes say, or it stops. */
+static void engine_verifies(void)
+{
+    if (!copying && !stopped && !is_sound(&theirs))
+        engine_stops();
 }
 
 /* The commit that a primary holds goes on when it hears this. Nothing that
@@ -237,6 +400,8 @@ static struct follow_view view_now(void)
         .epoch = history_last(&their_history),
         .copying = copying,
         .stopped = stopped,
+        .base_page_bytes = base_pages() == 0 ? 0 : 512,
+        .base_pages = base_pages(),
     };
 }
 
@@ -254,18 +419,63 @@ static void says_what_it_has(struct parcel *parcel)
     EXPECT_OK(history_copy(&parcel->database.history, &their_history));
 }
 
-static void follow_acts(const struct follow_action *action,
-                        const struct parcel *cause)
+/* As replication/net/channel.c asks, one at a time. */
+static bool hashing;
+static uint64_t turn, asked_turn;
+
+static void asks_for_hashes(pgno_t first)
+{
+    if (hashing)
+        return;
+    hashing = true;
+    asked_turn = turn;
+    put(&queue, CARGO_HASHES)->first = first;
+}
+
+static void sends_hashes(const struct parcel *answer)
+{
+    struct parcel *parcel = put(&to_primary, CARGO_HASHES);
+
+    parcel->serial = follow.serial;
+    parcel->first = answer->first;
+    parcel->count = answer->count;
+    parcel->last = answer->last;
+    memcpy(parcel->hashes, answer->hashes, sizeof parcel->hashes);
+    if (noisy && !calm && rng_chance(&rng, 2) && parcel->count > 0)
+        parcel->hashes[rng_below(&rng, parcel->count)]++;
+}
+
+static void queues(const struct follow_action *action,
+                   const struct parcel *cause)
 {
     static const enum cargo cargo[] = {
         [FOLLOW_DO_HISTORY] = CARGO_HISTORY,
         [FOLLOW_DO_OFFER] = CARGO_RECORD,
         [FOLLOW_DO_BEGIN] = CARGO_BEGIN,
         [FOLLOW_DO_CHUNK] = CARGO_CHUNK,
+        [FOLLOW_DO_SAME] = CARGO_SAME,
         [FOLLOW_DO_END] = CARGO_END,
         [FOLLOW_DO_ABANDON] = CARGO_ABANDON,
         [FOLLOW_DO_RESTART] = CARGO_RESTART,
     };
+    struct parcel *parcel = put(&queue, cargo[action->kind]);
+
+    parcel->doubt = action->doubt;
+    if (cause == NULL)
+        return;
+    parcel->record = cause->record;
+    parcel->position = cause->position;
+    parcel->first = cause->first;
+    parcel->count = cause->count;
+    memcpy(parcel->same, cause->same, sizeof parcel->same);
+    parcel->open.mode = cause->open.mode;
+    parcel->open.position = cause->open.position;
+    EXPECT_OK(history_copy(&parcel->open.history, &cause->open.history));
+}
+
+static void follow_acts(const struct follow_action *action,
+                        const struct parcel *cause)
+{
     struct parcel *parcel;
 
     if (action->kind == FOLLOW_DO_ACK) {
@@ -280,15 +490,12 @@ static void follow_acts(const struct follow_action *action,
         says_what_it_has(parcel);
     } else if (action->kind == FOLLOW_DO_REFUSE) {
         refused = true;
+    } else if (action->kind == FOLLOW_DO_HASH) {
+        asks_for_hashes(action->pgno);
+    } else if (action->kind == FOLLOW_DO_HASHES) {
+        sends_hashes(cause);
     } else {
-        parcel = put(&queue, cargo[action->kind]);
-        if (cause == NULL)
-            return;
-        parcel->record = cause->record;
-        parcel->position = action->kind == FOLLOW_DO_BEGIN
-                               ? cause->open.position
-                               : cause->position;
-        EXPECT_OK(history_copy(&parcel->open.history, &cause->open.history));
+        queues(action, cause);
     }
 }
 
@@ -303,10 +510,27 @@ static void follows(struct follow_event event, const struct parcel *cause)
         follow_acts(&actions.items[i], cause);
 }
 
+/* The engine's answer, perhaps to what nobody asks any more. */
+static void loop_hears(void)
+{
+    struct parcel *parcel = get(&answers);
+    struct follow_event event = {.kind = FOLLOW_HASHES};
+
+    if (parcel == NULL)
+        return;
+    hashing = false;
+    event.next_pgno = parcel->first + parcel->count;
+    event.last = parcel->last;
+    event.failed = parcel->failed || asked_turn != turn;
+    follows(event, parcel);
+    parcel_free(parcel);
+}
+
 static void replica_hears(void)
 {
     struct parcel *parcel = get(&to_replica);
     struct follow_event event = {0};
+    struct body_same same;
 
     if (parcel == NULL)
         return;
@@ -316,11 +540,17 @@ static void replica_hears(void)
     event.open = &parcel->open;
     if (parcel->cargo == CARGO_OPEN) {
         event.kind = FOLLOW_OPEN;
+        turn++;
         times_resumed += parcel->open.mode == BODY_RESUME;
     } else if (parcel->cargo == CARGO_RECORD) {
         event.kind = FOLLOW_RECORD;
     } else if (parcel->cargo == CARGO_CHUNK) {
         event.kind = FOLLOW_CHUNK;
+    } else if (parcel->cargo == CARGO_SAME) {
+        event.kind = FOLLOW_SAME;
+        same = (struct body_same){.first = parcel->first,
+                                  .count = parcel->count};
+        event.same = &same;
     } else {
         event.kind = FOLLOW_COPIED;
     }

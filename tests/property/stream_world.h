@@ -15,14 +15,17 @@
 
 #define PAGES 12
 #define CHUNK_PAGES 3
+#define RANGE_PAGES 5 /* in one HASHES */
 #define TXIDS_MAX 4000
 #define RECORDS_MAX 8000
 #define PIPE_MAX 4096
 #define WINDOW_BYTES (MESSAGE_CREDIT_BYTES) /* records here are that large */
 #define BYTES_OF_RECORD (MESSAGE_CREDIT_BYTES / 3)
 
+/* Its owner believes the hashes, until it reads the pages. */
 struct content {
-    uint64_t pages[PAGES];
+    uint64_t pages[PAGES]; /* 0: never written */
+    uint64_t hashes[PAGES];
     struct position position;
 };
 
@@ -37,11 +40,13 @@ enum cargo {
     CARGO_OPEN,
     CARGO_RECORD,
     CARGO_CHUNK,
+    CARGO_SAME,
     CARGO_COPIED,
     CARGO_ACK,
     CARGO_CREDIT,
-    CARGO_STATE, /* DATABASE or RESYNC */
-    CARGO_BEGIN, /* from here on only in the engine's queue */
+    CARGO_HASHES, /* to the primary; in the engine's queue asks for them */
+    CARGO_STATE,  /* DATABASE or RESYNC */
+    CARGO_BEGIN,  /* from here on only in the engine's queue */
     CARGO_END,
     CARGO_ABANDON,
     CARGO_RESTART,
@@ -55,6 +60,11 @@ struct parcel {
     struct position position;
     struct body_ack ack;
     uint32_t bytes;
+    pgno_t first; /* HASHES, SAME */
+    uint32_t count;
+    uint64_t hashes[RANGE_PAGES];
+    bool same[RANGE_PAGES];
+    bool last, failed, doubt;
     bool resync;
     enum body_reason reason;
     uint32_t serial;
@@ -123,15 +133,29 @@ static uint64_t sum_of(const struct content *content)
     uint64_t sum = 0;
 
     for (pgno_t pgno = 1; pgno <= PAGES; pgno++)
-        sum ^= hash_of(pgno, content->pages[pgno - 1]);
+        sum ^= content->hashes[pgno - 1];
     return sum;
+}
+
+/* Are its pages what its hashes say? */
+static bool is_sound(const struct content *content)
+{
+    for (pgno_t pgno = 1; pgno <= PAGES; pgno++)
+        if (content->hashes[pgno - 1] !=
+            hash_of(pgno, content->pages[pgno - 1]))
+            return false;
+    return true;
 }
 
 static void write_pages(struct content *content,
                         const struct sim_record *record)
 {
-    for (size_t i = 0; i < record->count; i++)
-        content->pages[record->pgnos[i] - 1] = record->values[i];
+    for (size_t i = 0; i < record->count; i++) {
+        pgno_t pgno = record->pgnos[i];
+
+        content->pages[pgno - 1] = record->values[i];
+        content->hashes[pgno - 1] = hash_of(pgno, record->values[i]);
+    }
 }
 
 #endif

@@ -4,7 +4,8 @@
  * world: records and answers late, connections cut, the log trimmed under a
  * slow replica, the engine slow, credit short, the replica restarted or its
  * power cut, the primary replaced by one that lost a tail, bytes changed on
- * the way, commits prepared and left like that for long.
+ * the way, commits prepared and left like that for long, pages damaged where
+ * they lie, copies cut off of which something is there.
  *
  * A database here is PAGES numbers and its sum, so that records, fuzzy copies
  * and redo are the real thing in small. The follower's content may only ever
@@ -14,6 +15,8 @@
  */
 #include "tests/property/stream_replica.h"
 
+static bool fragile; /* pages and hashes are damaged */
+
 static void connects(void)
 {
     if (connected)
@@ -21,7 +24,8 @@ static void connects(void)
     connected = true;
     refused = false;
     feed_init(&feed, WINDOW_BYTES);
-    question.asked = false;
+    asked = false;
+    empty(&heard_hashes);
     replica_has_it = false;
     says_what_it_has(put(&to_primary, CARGO_STATE));
 }
@@ -34,6 +38,7 @@ static void is_cut(void)
     empty(&to_replica);
     empty(&to_primary);
     pinned = 0;
+    turn++;
     follows((struct follow_event){.kind = FOLLOW_LOST}, NULL);
 }
 
@@ -45,6 +50,9 @@ static void replica_restarts(void)
 
     is_cut();
     empty(&queue);
+    empty(&answers);
+    hashing = whole = suspect = false;
+    file_read();
     if (!waiting.durable && rng_chance(&rng, 50))
         waiting = (struct waiting){0};
     waiting.durable = false; /* who knows who ran before us */
@@ -63,7 +71,9 @@ static void world_begins(void)
     on_ack = ack_is_true;
     calm = dead = connected = refused = stopped = copying = false;
     epoch = 1;
-    ours = theirs = (struct content){0};
+    ours = theirs = incoming = (struct content){0};
+    whole = damaged = suspect = hashing = false;
+    file_forget();
     undecided = (struct record_header){0};
     waiting = waiting_copy = (struct waiting){0};
     memset(past, 0, sizeof past);
@@ -74,6 +84,7 @@ static void world_begins(void)
     EXPECT_OK(history_begin(&our_history, epoch, 1));
     times_stopped = times_copied = times_resumed = times_applied = 0;
     times_held = times_told_again = 0;
+    times_delta = times_doubted = times_healed = pages_spared = 0;
     view = view_now();
     follow_init(&follow, &(struct lineage){{1}}, &view);
 }
@@ -109,12 +120,14 @@ static void bad_weather(void)
         dead = !dead;
     else if (dice < 40)
         trims();
+    else if (dice < 50 && fragile)
+        engine_is_damaged();
 }
 
 /* One random thing happens. */
 static void happens(void)
 {
-    switch (rng_below(&rng, 10)) {
+    switch (rng_below(&rng, 12)) {
     case 0:
         if (!calm && rng_chance(&rng, 40))
             commits();
@@ -142,6 +155,13 @@ static void happens(void)
         driver_notices();
         connects();
         break;
+    case 9:
+        loop_hears();
+        break;
+    case 10:
+        if (fragile && rng_chance(&rng, 5))
+            engine_verifies();
+        break;
     default:
         time_passes();
         break;
@@ -153,7 +173,8 @@ static void happens(void)
 static bool is_settled(void)
 {
     return to_replica.count == 0 && to_primary.count == 0 && queue.count == 0 &&
-           follow.state == FOLLOW_STREAMING && feed.state == FEED_TAIL &&
+           is_sound(&theirs) && follow.state == FOLLOW_STREAMING &&
+           feed.state == FEED_TAIL &&
            feed.next.prepared == (undecided.parts != 0) &&
            position_is_equal(&ours.position, &theirs.position);
 }
@@ -203,49 +224,73 @@ static void world_ends(void)
     EXPECT_FALSE(feed.pinned);
     is_cut();
     empty(&queue);
+    empty(&answers);
+}
+
+/* Many worlds, and what happened in all of them. */
+static struct sums {
+    size_t stops, copies, resumes, applies, waited, told, deltas, doubted,
+        healed, spared;
+} sums;
+
+static void worlds(int count)
+{
+    struct rng seeds = test_rng();
+
+    sums = (struct sums){0};
+    for (int world = 0; world < count; world++) {
+        world_begins();
+        rng.state ^= rng_u64(&seeds);
+        for (int i = 0; i < 8000; i++)
+            happens();
+        world_ends();
+        sums.stops += times_stopped;
+        sums.copies += times_copied;
+        sums.resumes += times_resumed;
+        sums.applies += times_applied;
+        sums.waited += times_held;
+        sums.told += times_told_again;
+        sums.deltas += times_delta;
+        sums.doubted += times_doubted;
+        sums.healed += times_healed;
+        sums.spared += pages_spared;
+    }
+    printf("    %zu copies, %zu of them deltas, %zu in doubt, %zu healed; "
+           "%zu pages spared; %zu records, %zu stops\n",
+           sums.copies, sums.deltas, sums.doubted, sums.healed, sums.spared,
+           sums.applies, sums.stops);
 }
 
 TEST(whatever_the_weather_the_replica_ends_with_the_primarys_content)
 {
-    size_t stops = 0, copies = 0, resumes = 0, applies = 0;
-    size_t waited = 0, told = 0;
-    struct rng worlds = test_rng();
-
-    noisy = false;
-    for (int world = 0; world < 60; world++) {
-        world_begins();
-        rng.state ^= rng_u64(&worlds);
-        for (int i = 0; i < 6000; i++)
-            happens();
-        world_ends();
-        stops += times_stopped;
-        copies += times_copied;
-        resumes += times_resumed;
-        applies += times_applied;
-        waited += times_held;
-        told += times_told_again;
-    }
-    EXPECT_EQ(stops, 0); /* the follower let nothing wrong through */
-    EXPECT_GT(copies, 60);
-    EXPECT_GT(resumes, 60);
-    EXPECT_GT(applies, 4000);
-    EXPECT_GT(waited, 200);
-    EXPECT_GT(told, 200);
+    noisy = fragile = false;
+    worlds(60);
+    EXPECT_EQ(sums.stops, 0); /* the follower let nothing wrong through */
+    EXPECT_GT(sums.copies, 60);
+    EXPECT_GT(sums.resumes, 60);
+    EXPECT_GT(sums.applies, 3000);
+    EXPECT_GT(sums.waited, 200);
+    EXPECT_GT(sums.told, 200);
+    EXPECT_GT(sums.deltas, 60);
+    EXPECT_GT(sums.spared, 200);
 }
 
 TEST(content_changed_on_the_way_is_never_seen_and_heals)
 {
-    size_t stops = 0;
-    struct rng worlds = test_rng();
-
     noisy = true;
-    for (int world = 0; world < 30; world++) {
-        world_begins();
-        rng.state ^= rng_u64(&worlds);
-        for (int i = 0; i < 6000; i++)
-            happens();
-        world_ends();
-        stops += times_stopped;
-    }
-    EXPECT_GT(stops, 20);
+    fragile = false;
+    worlds(100);
+    EXPECT_GT(sums.stops, 20);
+    EXPECT_GT(sums.deltas, 60);
+    EXPECT_GT(sums.doubted, 10);
+}
+
+TEST(content_that_was_damaged_where_it_lies_is_compared_as_it_is_and_heals)
+{
+    noisy = false;
+    fragile = true;
+    worlds(60);
+    EXPECT_GT(sums.stops, 20);
+    EXPECT_GT(sums.doubted, 20);
+    EXPECT_GT(sums.healed, 20);
 }
