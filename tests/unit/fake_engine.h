@@ -69,6 +69,7 @@ struct database {
     struct list requests;
     txid_t pinned;
     size_t pins; /* how often it was */
+    txid_t needed;
     struct position end;
     bool ended;
     size_t copies;       /* how often one came into place */
@@ -85,6 +86,7 @@ struct catalog {
     bool primary;
     size_t tail_records; /* how many records the memory holds */
     uint32_t parts;      /* of a record, where it has as many pages */
+    unsigned replicas;   /* that may be away */
     void *context;
     void (*on_changed)(void *context, struct database *database);
 };
@@ -237,6 +239,17 @@ void database_pin(struct database *database, const void *owner, txid_t txid)
     (void)owner;
     database->pinned = txid;
     database->pins += txid != 0;
+}
+
+void database_need(struct database *database, const void *owner, txid_t txid)
+{
+    (void)owner;
+    database->needed = txid;
+}
+
+void catalog_replicas(struct catalog *catalog, unsigned count)
+{
+    catalog->replicas = count;
 }
 
 static struct database *engine_database(struct catalog *catalog,
