@@ -47,7 +47,7 @@ void copying_begin(struct database *database, const struct note *note)
 }
 
 /* What we have is again what counts. */
-void copying_abandon(struct database *database)
+static void copy_abandon(struct database *database)
 {
     if (!database->incoming.active || incoming_is_complete(database))
         return;
@@ -63,7 +63,7 @@ void copying_abandon(struct database *database)
 }
 
 /* A table that cannot be made true is no base: then all pages come. */
-void copying_hashes(struct database *database, const struct note *note)
+static void copy_hashes(struct database *database, const struct note *note)
 {
     struct database_request *request = note->request;
 
@@ -75,7 +75,7 @@ void copying_hashes(struct database *database, const struct note *note)
     replica_stop(database, site_failure());
 }
 
-void copying_same(struct database *database, const struct note *note)
+static void copy_same(struct database *database, const struct note *note)
 {
     struct incoming *incoming = &database->incoming;
     int rc;
@@ -91,7 +91,7 @@ void copying_same(struct database *database, const struct note *note)
         replica_stop(database, site_failure());
 }
 
-void copying_chunk(struct database *database, struct blob *blob)
+static void copy_chunk(struct database *database, struct blob *blob)
 {
     struct record record;
     int rc;
@@ -109,7 +109,7 @@ void copying_chunk(struct database *database, struct blob *blob)
                                               : site_failure());
 }
 
-void copying_end(struct database *database, const struct note *note)
+static void copy_end(struct database *database, const struct note *note)
 {
     int rc;
 
@@ -118,6 +118,27 @@ void copying_end(struct database *database, const struct note *note)
     rc = incoming_end(database, &note->position);
     if (rc < 0)
         replica_stop(database, site_failure());
+}
+
+void copying_note(struct database *database, const struct note *note)
+{
+    switch ((int)note->kind) {
+    case NOTE_COPY_CHUNK:
+        copy_chunk(database, note->blob);
+        break;
+    case NOTE_COPY_HASHES:
+        copy_hashes(database, note);
+        break;
+    case NOTE_COPY_SAME:
+        copy_same(database, note);
+        break;
+    case NOTE_COPY_END:
+        copy_end(database, note);
+        break;
+    case NOTE_COPY_ABANDON:
+        copy_abandon(database);
+        break;
+    }
 }
 
 /* One that was compared with what is here is compared again, in doubt of all

@@ -12,15 +12,9 @@
 /* The database's files are there. */
 void copying_begin(struct database *database, const struct note *note);
 
-/* Answers note->request, when the note is freed. */
-void copying_hashes(struct database *database, const struct note *note);
-
-void copying_same(struct database *database, const struct note *note);
-void copying_chunk(struct database *database, struct blob *blob);
-void copying_end(struct database *database, const struct note *note);
-
-/* It will not be finished; nothing if it is complete already. */
-void copying_abandon(struct database *database);
+/* NOTE_COPY_CHUNK, HASHES (answered when the note is freed), SAME, END, and
+ * ABANDON, which does nothing to one that is complete. */
+void copying_note(struct database *database, const struct note *note);
 
 /* A copy that has caught up becomes the database. */
 void copying_place(struct database *database);

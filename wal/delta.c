@@ -124,7 +124,7 @@ static int files_read(struct database *database, pgno_t first, pgno_t last,
 static int database_reread(struct database *database, pgno_t first, pgno_t last,
                            uint8_t *page)
 {
-    struct readview view;
+    struct readview view = {0};
     int rc = replica_attach(database);
 
     if (rc == 0)

@@ -156,6 +156,7 @@ static int differing_apply(struct database *database, struct record *record,
                                         : database->hashes.count;
         if (rc == 0)
             rc = apply_pages(database, record, false);
+        record->pgnos = NULL;
     }
     return rc;
 }

@@ -234,7 +234,7 @@ static void drop(struct database *database, bool keep)
     catalog_remove(database);
 }
 
-/* ---- records -------------------------------------------------------------- */
+/* ---- records ------------------------------------------------------------ */
 
 static int files_make(struct database *database)
 {
@@ -431,19 +431,11 @@ static void note_handle(struct database *database, struct note *note)
             copying_begin(database, note);
         break;
     case NOTE_COPY_CHUNK:
-        copying_chunk(database, note->blob);
-        break;
     case NOTE_COPY_HASHES:
-        copying_hashes(database, note);
-        break;
     case NOTE_COPY_SAME:
-        copying_same(database, note);
-        break;
     case NOTE_COPY_END:
-        copying_end(database, note);
-        break;
     case NOTE_COPY_ABANDON:
-        copying_abandon(database);
+        copying_note(database, note);
         break;
     case NOTE_DROP:
         drop(database, note->rc != 0);

@@ -181,6 +181,7 @@ static void copy_same(const struct passage *passage)
 {
     const struct body_same *same = passage->event->same;
 
+    ASSERT(same != NULL); /* what cannot be read is not handed on */
     database_copy_same(passage->channel->database, blob_ref(passage->blob),
                        same->first, same->count, same->bits);
 }
@@ -207,14 +208,15 @@ static void send_hashes(const struct passage *passage)
 {
     struct channel *channel = passage->channel;
     const struct blob *hashes = passage->blob;
-    uint32_t count = (uint32_t)(hashes->size / sizeof(uint64_t));
-    struct body_hashes body = {.serial = channel->follow.serial,
-                               .first = passage->event->next_pgno - count,
-                               .count = count};
+    struct body_hashes body = {.serial = channel->follow.serial};
     struct blob *blob;
-    int rc = body_hashes_encode(channel->stream, &body, hashes->data,
-                                passage->event->last, &blob);
+    int rc;
 
+    ASSERT(hashes != NULL); /* or it had failed */
+    body.count = (uint32_t)(hashes->size / sizeof(uint64_t));
+    body.first = passage->event->next_pgno - body.count;
+    rc = body_hashes_encode(channel->stream, &body, hashes->data,
+                            passage->event->last, &blob);
     if (rc < 0)
         link_close(channel->link, rc);
     else

@@ -5,7 +5,6 @@
 #include "base/assert.h"
 
 #include <errno.h>
-#include <string.h>
 
 struct compare *compare_new(void)
 {
@@ -60,10 +59,10 @@ void compare_take(struct compare *compare, struct database_request *request)
     compare->hashes = compare->queue[0];
     compare->is_last = compare->last[0];
     compare->count--;
-    memmove(compare->queue, compare->queue + 1,
-            compare->count * sizeof compare->queue[0]);
-    memmove(compare->last, compare->last + 1,
-            compare->count * sizeof compare->last[0]);
+    for (unsigned i = 0; i < compare->count; i++) {
+        compare->queue[i] = compare->queue[i + 1];
+        compare->last[i] = compare->last[i + 1];
+    }
     rc = body_hashes_decode(compare->hashes, &compare->range);
     ASSERT(rc == 0); /* compare_is_ready() did it */
     request->kind = DATABASE_COMPARE;

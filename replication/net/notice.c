@@ -32,7 +32,7 @@ int notice_open(struct supply *supply, const struct feed_action *action)
         .gid = view->owner_gid,
         .mode_bits = view->owner_mode,
     };
-    struct blob *blob;
+    struct blob *blob = NULL;
     int rc;
 
     snprintf(open.name, sizeof open.name, "%s",

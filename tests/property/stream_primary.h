@@ -342,6 +342,8 @@ static void answers_compare(void)
     struct feed_event event = {.kind = FEED_COMPARED, .ask = question.ask};
     struct parcel *parcel = get(&heard_hashes);
 
+    if (parcel == NULL)
+        abort();
     EXPECT_EQ(parcel->first, question.pgno);
     compared = *parcel;
     for (uint32_t i = 0; i < compared.count; i++) {

@@ -56,7 +56,7 @@ static void engine_stops(void)
     times_stopped++;
 }
 
-/* ---- what is here, as wal/delta.c has it ---------------------------------- */
+/* ---- what is here, as wal/delta.c has it --------------------------------- */
 
 static uint64_t base_hash(pgno_t pgno)
 {
@@ -145,7 +145,7 @@ static void engine_spares(const struct parcel *same)
     }
 }
 
-/* ---- records, and copies --------------------------------------------------- */
+/* ---- records, and copies ------------------------------------------------- */
 
 /* What the end of a log holds after one more record. */
 static void log_takes(struct waiting *log, const struct record_header *header)
@@ -436,6 +436,8 @@ static void sends_hashes(const struct parcel *answer)
 {
     struct parcel *parcel = put(&to_primary, CARGO_HASHES);
 
+    if (answer == NULL)
+        abort();
     parcel->serial = follow.serial;
     parcel->first = answer->first;
     parcel->count = answer->count;

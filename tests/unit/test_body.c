@@ -276,9 +276,9 @@ TEST(an_open_with_a_mode_or_page_size_that_is_none_is_refused)
     body->data[0] = 0;
     EXPECT_EQ(body_open_decode(body, &heard), -EBADMSG);
     put_le32(body->data + 48, 4095);
-    for (uint8_t mode = BODY_SNAPSHOT; mode <= BODY_DELTA;
+    for (int mode = BODY_SNAPSHOT; mode <= BODY_DELTA;
          mode += BODY_DELTA - BODY_SNAPSHOT) {
-        body->data[0] = mode;
+        body->data[0] = (uint8_t)mode;
         EXPECT_EQ(body_open_decode(body, &heard), -EBADMSG);
     }
     put_le32(body->data + 48, 4096);
@@ -347,7 +347,7 @@ TEST(a_body_that_is_cut_or_too_long_is_refused_and_nothing_leaks_out)
     blob_unref(body);
 }
 
-/* ---- hashes, and what is the same ------------------------------------------ */
+/* ---- hashes, and what is the same ---------------------------------------- */
 
 static uint8_t many_hashes[(BODY_RANGE_PAGES + 1) * 8];
 

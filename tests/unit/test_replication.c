@@ -172,7 +172,7 @@ TEST(hashes_that_come_when_the_next_connection_is_there_are_not_sent)
     the_cluster_ends();
 }
 
-/* ---- records, and the rest ------------------------------------------------ */
+/* ---- records, and the rest ----------------------------------------------- */
 
 TEST(more_than_a_window_of_records_arrives_whole)
 {

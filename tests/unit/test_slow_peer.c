@@ -140,7 +140,7 @@ TEST(a_slow_replica_of_many_databases_is_sent_no_more_than_it_takes)
     the_cluster_ends();
 }
 
-/* ---- a delta, while nothing is read --------------------------------------- */
+/* ---- a delta, while nothing is read -------------------------------------- */
 
 /* What the peer has of "0.db": one page, and no content. */
 static struct body_database a_page(void)
@@ -167,6 +167,8 @@ static struct database *the_database(const char *name)
     struct database *database = catalog_find(&primary, name);
 
     database_unref(database);
+    if (database == NULL)
+        abort();
     return database;
 }
 
