@@ -13,6 +13,7 @@
 #define TESTS_UNIT_FAKE_ENGINE_H
 
 #include "base/bytes.h"
+#include "replication/core/body.h"
 #include "wal/database.h"
 #include "wal/page.h"
 
