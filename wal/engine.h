@@ -181,7 +181,7 @@ struct incoming {
     bool keep;   /* what is replaced is a history of its own */
     struct delta delta;
     bool suspect; /* a sync failed: what is in memory may not be on disk */
-    bool ended; /* all pages are here, records are redone on the file */
+    bool ended;   /* all pages are here, records are redone on the file */
     struct os_file file; /* data/db/<lineage>/incoming */
     struct log *log;     /* its records, until it is in place; NULL: the
                             database's own (a first file, not a copy) */
@@ -271,9 +271,9 @@ struct database {
     uint64_t sync_due_ns;              /* log holds unsynced records: sync at */
     struct list timer_link;            /* in worker->timers */
     uint64_t timer_ns;
-    struct list held;        /* replica: notes behind a hold; primary that
+    struct list held;       /* replica: notes behind a hold; primary that
                                 asks: all that wait for the end of that */
-    struct database *after;  /* replica: had the name before, same worker: its
+    struct database *after; /* replica: had the name before, same worker: its
                                 files go before ours come; a reference */
     uint64_t consumed;      /* replica: bytes offered and dealt with, not
                                  shown in the view yet */

@@ -30,9 +30,8 @@ struct log {
     struct syncer syncer;
     bool ragged;            /* the newest file has bytes behind its end */
     bool broken;            /* a cut stopped half way: no appends */
-    uint64_t segment_bytes; /* no new one becomes larger; 0: no matter */
-    char leftover[SEGMENT_NAME_BYTES]; /* a file that is no segment (yet), to
-                                          be removed; "": none */
+    uint64_t segment_bytes; /* see segment_cap() */
+    char leftover[SEGMENT_NAME_BYTES]; /* to be removed, no segment; "": none */
     /* for any thread, with syncer.lock */
     txid_t first_txid;
     uint64_t bytes;
@@ -224,18 +223,14 @@ static int segment_make(struct log *log, const struct record_header *header,
 static bool has_room(const struct log *log, const struct shelf_segment *segment,
                      const struct record_header *header, size_t size)
 {
-    uint64_t cap = segment_cap(segment->header.sequence);
+    uint64_t cap = segment_cap(segment->header.sequence, log->segment_bytes);
 
-    if (log->segment_bytes != 0 && log->segment_bytes < cap)
-        cap = log->segment_bytes;
     return (header->flags & RECORD_RESOLVE) != 0 || segment->end + size <= cap;
 }
 
 void log_limit_segments(struct log *log, uint64_t bytes)
 {
-    log->segment_bytes = bytes < SEGMENT_CAP_FIRST_BYTES
-                             ? SEGMENT_CAP_FIRST_BYTES
-                             : bytes;
+    log->segment_bytes = bytes;
 }
 
 /* All checks, and a segment to write to; changes nothing that counts. */

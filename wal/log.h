@@ -135,8 +135,8 @@ int log_read(struct log *log, struct log_cursor *cursor,
 int log_skip(struct log *log, struct log_cursor *cursor,
              struct record_header *ret_header);
 
-/* Segments end earlier than they would, so that a log of few bytes can let go of
- * some; at least SEGMENT_CAP_FIRST_BYTES. Worker only. */
+/* Segments end earlier than they would, so that a log of few bytes can let go
+ * of some; at least SEGMENT_CAP_FIRST_BYTES. Worker only. */
 void log_limit_segments(struct log *log, uint64_t bytes);
 
 /*

@@ -266,6 +266,16 @@ static void event_again(struct database *database)
     pthread_mutex_unlock(&database->lock);
 }
 
+/* How large the WAL is, as far as it is captured. */
+static void frames_show(struct database *database)
+{
+    const struct capture *capture = &database->capture;
+
+    pthread_mutex_lock(&database->lock);
+    database->view.wal_frames = capture->valid ? capture->seen.max_frame : 0;
+    pthread_mutex_unlock(&database->lock);
+}
+
 static void attached_step(struct database *database, bool modified, bool synced)
 {
     bool again;
@@ -282,6 +292,7 @@ static void attached_step(struct database *database, bool modified, bool synced)
         event_again(database);
     else if (rc >= 0 && pace_look(database, again || modified, synced))
         (void)pass(database);
+    frames_show(database);
     retention_step(database, false);
 }
 

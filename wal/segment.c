@@ -103,11 +103,12 @@ uint64_t segment_written_ns(int dirfd, const char *name)
     return ns > 0 ? ns : 1;
 }
 
-uint64_t segment_cap(uint32_t sequence)
+uint64_t segment_cap(uint32_t sequence, uint64_t most)
 {
     uint64_t cap = SEGMENT_CAP_FIRST_BYTES;
 
-    while (sequence-- > 1 && cap < SEGMENT_CAP_LAST_BYTES)
+    while (sequence-- > 1 && cap < SEGMENT_CAP_LAST_BYTES &&
+           (most == 0 || 2 * cap <= most))
         cap *= 2;
     return cap;
 }

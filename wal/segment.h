@@ -69,8 +69,9 @@ bool segment_name_parse(const char *name, txid_t *ret_first_txid,
  * UINT64_MAX, as if it were to come, when it does not say. */
 uint64_t segment_written_ns(int dirfd, const char *name);
 
-/* Bytes from which on a segment of that sequence is full. */
-uint64_t segment_cap(uint32_t sequence);
+/* Bytes from which on a segment of that sequence is full; not above most, if
+ * the first size is not (0: no matter). */
+uint64_t segment_cap(uint32_t sequence, uint64_t most);
 
 /*
  * A window on a file, for reading records one after the other with few system

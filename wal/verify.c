@@ -130,7 +130,7 @@ static int pages_look(struct look_over *over, struct readview *view)
     struct database_request *request = over->request;
     uint32_t most = (uint32_t)(request->max_bytes / view->page_bytes) + 1;
     pgno_t pgno = request->from_pgno;
-    uint8_t *page;
+    uint8_t *page = NULL;
     int rc = os_alloc(&page, view->page_bytes, SITE_VERIFY_PAGE);
 
     for (; rc == 0 && pgno <= hashes->count && most > 0 &&
@@ -141,8 +141,10 @@ static int pages_look(struct look_over *over, struct readview *view)
         if (table == 0)
             continue; /* never written */
         rc = readview_page(view, pgno, page);
+        if (rc < 0)
+            break;
         hash = page_hash(pgno, page, view->page_bytes);
-        if (rc == 0 && hash != table)
+        if (hash != table)
             over->suspects[over->count++] = (struct suspect){pgno, hash};
     }
     request->next_pgno = pgno <= hashes->count ? pgno : 0;
@@ -193,7 +195,7 @@ static void pass_end(struct database *database)
 
 static int range_open(struct database *database, struct look_over *over)
 {
-    struct readview view;
+    struct readview view = {0};
     int rc = ready(database);
 
     if (rc == 0)

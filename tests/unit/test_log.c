@@ -176,8 +176,8 @@ TEST(segments_double_and_a_large_record_ends_one)
               before + 2 * 64 + LOGS_RECORD_BYTES(200) + LOGS_RECORD_BYTES(1));
     EXPECT_STR(logs_file(&logs, ".seg", 0), "0000000000000001-00000001.seg");
     EXPECT_STR(logs_file(&logs, ".seg", 4), "0000000000000066-00000005.seg");
-    EXPECT_EQ(segment_cap(9), 16u << 20);
-    EXPECT_EQ(segment_cap(UINT32_MAX), 16u << 20);
+    EXPECT_EQ(segment_cap(9, 0), 16u << 20);
+    EXPECT_EQ(segment_cap(UINT32_MAX, 0), 16u << 20);
     EXPECT_OK(logs_open(&logs));
     EXPECT_EQ(logs_count(&logs), 102);
     logs_remove(&logs);

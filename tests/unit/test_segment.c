@@ -111,9 +111,13 @@ TEST(only_our_own_spelling_is_a_segments_name)
 
 TEST(caps_double_to_a_limit)
 {
-    EXPECT_EQ(segment_cap(1), 64u << 10);
-    EXPECT_EQ(segment_cap(2), 128u << 10);
-    EXPECT_EQ(segment_cap(8), 8u << 20);
-    EXPECT_EQ(segment_cap(9), 16u << 20);
-    EXPECT_EQ(segment_cap(10), 16u << 20);
+    EXPECT_EQ(segment_cap(1, 0), 64u << 10);
+    EXPECT_EQ(segment_cap(2, 0), 128u << 10);
+    EXPECT_EQ(segment_cap(8, 0), 8u << 20);
+    EXPECT_EQ(segment_cap(9, 0), 16u << 20);
+    EXPECT_EQ(segment_cap(10, 0), 16u << 20);
+    EXPECT_EQ(segment_cap(10, 1u << 20), 1u << 20);
+    EXPECT_EQ(segment_cap(10, (1u << 20) - 1), 512u << 10);
+    EXPECT_EQ(segment_cap(2, 1u << 20), 128u << 10);
+    EXPECT_EQ(segment_cap(9, 1), 64u << 10);
 }
