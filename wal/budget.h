@@ -3,9 +3,9 @@
  * wal/budget.h - what the logs of all databases may take together.
  *
  * While they are below it, each keeps what it may for itself (log.retain).
- * Above it there is a level, as of water: no log may be larger than it, and it is as
- * high as it can be for all of them to fit, so that many small logs never pay
- * for a large one. Those above it are woken and trim themselves.
+ * Above it there is a level, as of water: no log may be larger than it, and it
+ * is as high as it can be for all of them to fit, so that many small logs never
+ * pay for a large one. Those above it are woken and trim themselves.
  */
 #ifndef TIDEMARK_WAL_BUDGET_H
 #define TIDEMARK_WAL_BUDGET_H

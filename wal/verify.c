@@ -6,6 +6,7 @@
 #include "wal/notes.h"
 #include "wal/primary.h"
 #include "wal/readview.h"
+#include "wal/recover.h"
 #include "wal/replica.h"
 
 #include <errno.h>
@@ -56,6 +57,18 @@ static bool damage_add(struct database *database, pgno_t pgno)
     return true;
 }
 
+/* Until a copy is in place a start must not believe the side file either: what
+ * it says is not what lies in the pages. */
+static void distrust(struct database *database)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, "%s/hashes", database->directory);
+    (void)os_unlink(database->catalog->config.data_fd, path, SITE_VERIFY_PAGE);
+    if (recover_unmark_clean(database) < 0)
+        notes_fails(database);
+}
+
 static void tell_damaged(struct database *database, pgno_t pgno)
 {
     char text[128];
@@ -65,8 +78,10 @@ static void tell_damaged(struct database *database, pgno_t pgno)
     (void)site_fail(SITE_VERIFY_PAGE, text, EBADMSG);
     if (damage_add(database, pgno))
         notes_event(database, DATABASE_EVENT_DAMAGED, text);
-    if (!is_primary(database))
-        replica_stop(database, text); /* the primary sends it again */
+    if (is_primary(database))
+        return;
+    distrust(database);
+    replica_stop(database, text); /* the primary sends it again */
 }
 
 static int look(struct database *database, pgno_t pgno, uint64_t *ret_hash)
