@@ -311,6 +311,16 @@ bool mount_is_passthrough(const struct mount *mount)
     return mount->passthrough;
 }
 
+const char *mount_library_version(void)
+{
+    return fuse_pkgversion();
+}
+
+bool mount_library_has_passthrough(void)
+{
+    return fuse_version() >= FUSE_MAKE_VERSION(3, 17);
+}
+
 const char *mount_mode_reason(const struct mount *mount)
 {
     return mount->reason;

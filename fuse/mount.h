@@ -103,6 +103,11 @@ int mount_open(struct mount **ret_mount, const struct mount_config *config,
 
 bool mount_is_passthrough(const struct mount *mount);
 
+/* The version of libfuse in use, "3.17.2", and whether it knows passthrough
+ * (3.17). Without a mount, any thread. */
+const char *mount_library_version(void);
+bool mount_library_has_passthrough(void);
+
 /* Why it is the mode it is, for people; lives as long as the mount. */
 const char *mount_mode_reason(const struct mount *mount);
 

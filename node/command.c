@@ -20,10 +20,19 @@
 #include <string.h>
 
 const struct command *const commands[] = {
-    &command_mount,   &command_status,       &command_token,
-    &command_wait,    &command_verify,       &command_import,
-    &command_export,  &command_config_check, &command_config_keys,
-    &command_version, &command_help,         NULL,
+    &command_mount,
+    &command_status,
+    &command_token,
+    &command_wait,
+    &command_verify,
+    &command_doctor,
+    &command_import,
+    &command_export,
+    &command_config_check,
+    &command_config_keys,
+    &command_version,
+    &command_help,
+    NULL,
 };
 
 /* Every option there is; the bit says which commands have it. */
@@ -37,7 +46,7 @@ static const struct {
      "the configuration; else TIDEMARK_CONFIG, ./tidemark.yml or "
      "/etc/tidemark.yml"},
     {"data", "DIR", COMMAND_DATA, "the node whose data directory this is"},
-    {"json", NULL, COMMAND_JSON, "for programs: docs/status.md"},
+    {"json", NULL, COMMAND_JSON, "for programs, as one object"},
     {"timeout", "TIME", COMMAND_WAIT, "give up after TIME, as in 500ms or 5s"},
     {"mdoc", NULL, COMMAND_MDOC, "as a section of the manual page"},
 };

@@ -63,6 +63,7 @@ extern const struct command command_status;
 extern const struct command command_token;
 extern const struct command command_wait;
 extern const struct command command_verify;
+extern const struct command command_doctor;
 extern const struct command command_import;
 extern const struct command command_export;
 extern const struct command command_config_check;

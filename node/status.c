@@ -4,7 +4,7 @@
  * in the same commit.
  *
  * json_pack() gives NULL when any part is NULL or no UTF-8; names from the
- * filesystem are bytes, so text_json() makes them text first.
+ * filesystem are bytes, so status_text_json() makes them text first.
  */
 #include "node/status.h"
 
@@ -48,8 +48,7 @@ static json_t *number_json(uint64_t number)
     return json_integer((json_int_t)(number & INT64_MAX));
 }
 
-/* null for ""; bytes that are no UTF-8 become '?'. */
-static json_t *text_json(const char *text)
+json_t *status_text_json(const char *text)
 {
     char copy[DATABASE_NAME_MAX + 64];
     json_t *json = *text == '\0' ? json_null() : json_string(text);
@@ -103,10 +102,10 @@ static json_t *primary_json(const struct status_node *node)
     if (node->is_primary)
         return json_null();
     return json_pack("{s:o, s:o, s:b, s:o, s:o}", "address",
-                     text_json(node->primary_address), "id",
-                     text_json(node->primary_id), "connected",
+                     status_text_json(node->primary_address), "id",
+                     status_text_json(node->primary_id), "connected",
                      (int)node->primary_connected, "failure",
-                     text_json(node->primary_failure), "rtt_us",
+                     status_text_json(node->primary_failure), "rtt_us",
                      number_json(node->primary_rtt_us));
 }
 
@@ -115,15 +114,18 @@ static json_t *node_json(const struct status_node *node)
     return json_pack(
         "{s:o, s:o, s:o, s:s, s:i, s:s, s:b, s:I, s:o, s:o, s:o, s:o, s:o,"
         " s:o, s:o, s:o, s:o, s:s, s:s, s:[]}",
-        "id", text_json(node->id), "region", text_json(node->region), "cluster",
-        text_json(node->cluster), "version", node->version, "pid", node->pid,
-        "role", node->is_primary ? "primary" : "replica", "candidate",
-        (int)node->candidate, "epoch", (json_int_t)epoch_number(node->epoch),
-        "epoch_id", hex_json(node->epoch), "primary", primary_json(node),
-        "advertise", text_json(node->advertise), "mount",
-        text_json(node->mount), "data", text_json(node->data), "mode",
-        text_json(node->mode), "mode_reason", text_json(node->mode_reason),
-        "log_method", text_json(node->log_method), "uptime_ms",
+        "id", status_text_json(node->id), "region",
+        status_text_json(node->region), "cluster",
+        status_text_json(node->cluster), "version", node->version, "pid",
+        node->pid, "role", node->is_primary ? "primary" : "replica",
+        "candidate", (int)node->candidate, "epoch",
+        (json_int_t)epoch_number(node->epoch), "epoch_id",
+        hex_json(node->epoch), "primary", primary_json(node), "advertise",
+        status_text_json(node->advertise), "mount",
+        status_text_json(node->mount), "data", status_text_json(node->data),
+        "mode", status_text_json(node->mode), "mode_reason",
+        status_text_json(node->mode_reason), "log_method",
+        status_text_json(node->log_method), "uptime_ms",
         number_json(node->uptime_ms), "phase",
         node->asking ? "asking" : "serving", "health", "ok", "problems");
 }
@@ -149,7 +151,7 @@ int status_add_problem(json_t *status, enum status_health health,
     json_t *node = json_object_get(status, "node");
 
     if (json_array_append_new(json_object_get(node, "problems"),
-                              text_json(text)) < 0)
+                              status_text_json(text)) < 0)
         return -ENOMEM;
     return raise_health(status, health);
 }
@@ -280,10 +282,10 @@ static json_t *database_json(const struct status_database *database,
     return json_pack(
         "{s:o, s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:I, s:I, s:I, s:I,"
         " s:{s:o, s:o}, s:o, s:o, s:o, s:I, s:o}",
-        "name", text_json(database->name), "state",
+        "name", status_text_json(database->name), "state",
         database_state_name(view->state), "health", status_health_name(health),
-        "problem", text_json(problem), "lineage", lineage_json(&view->lineage),
-        "position", position_json(view), "lag_us",
+        "problem", status_text_json(problem), "lineage",
+        lineage_json(&view->lineage), "position", position_json(view), "lag_us",
         number_json(database->lag_us), "behind_txids",
         number_json(database->behind_txids), "commit_time",
         time_json(view->commit_wall_ns), "page_bytes",
@@ -324,7 +326,7 @@ static json_t *stream_json(const struct status_stream *stream)
                                               stream->copy_pages);
 
     return json_pack("{s:o, s:s, s:o, s:o, s:o, s:o, s:o, s:o}", "database",
-                     text_json(stream->database), "state", stream->state,
+                     status_text_json(stream->database), "state", stream->state,
                      "received_txid", number_json(stream->received_txid),
                      "durable_txid", number_json(stream->durable_txid),
                      "applied_txid", number_json(stream->applied_txid),
@@ -363,12 +365,13 @@ int status_add_replica(json_t *status, const struct status_replica *replica)
     enum status_health health = replica_health(replica);
     json_t *json = json_pack(
         "{s:o, s:o, s:o, s:b, s:b, s:o, s:o, s:s, s:o}", "id",
-        text_json(replica->id), "region", text_json(replica->region), "address",
-        text_json(replica->address), "candidate", (int)replica->candidate,
-        "connected", (int)replica->connected, "since_ms",
-        number_json(replica->since_ms), "rtt_us", number_json(replica->rtt_us),
-        "health", status_health_name(health), "databases",
-        streams_json(replica));
+        status_text_json(replica->id), "region",
+        status_text_json(replica->region), "address",
+        status_text_json(replica->address), "candidate",
+        (int)replica->candidate, "connected", (int)replica->connected,
+        "since_ms", number_json(replica->since_ms), "rtt_us",
+        number_json(replica->rtt_us), "health", status_health_name(health),
+        "databases", streams_json(replica));
 
     if (json_array_append_new(json_object_get(status, "replicas"), json) < 0)
         return -ENOMEM;
@@ -382,12 +385,13 @@ int status_add_lost(json_t *status, const struct catalog_lost *lost)
     json_t *newest = json_object_get(json_object_get(status, "lost"), "newest");
     bool known = lost->database != NULL;
     json_t *json = json_pack(
-        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file", text_json(lost->file),
-        "database", text_json(known ? lost->database : ""), "epoch",
+        "{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "file",
+        status_text_json(lost->file), "database",
+        status_text_json(known ? lost->database : ""), "epoch",
         number_json(known ? epoch_number(lost->epoch) : STATUS_NONE),
         "epoch_id", known ? hex_json(lost->epoch) : json_null(), "txid",
         number_json(known ? lost->txid : STATUS_NONE), "when",
-        time_json(lost->wall_ns), "why", text_json(lost->why));
+        time_json(lost->wall_ns), "why", status_text_json(lost->why));
 
     return json_array_append_new(newest, json) < 0 ? -ENOMEM : 0;
 }

@@ -97,6 +97,9 @@ int status_add_lost(json_t *status, const struct catalog_lost *lost);
 /* How many there are; those that were added are the newest of them. */
 int status_set_lost_count(json_t *status, size_t count);
 
+/* null for ""; bytes that are no UTF-8 become '?'. Up to some 1000 bytes. */
+json_t *status_text_json(const char *text);
+
 /* A sentence about the node that status shows until it is mended. */
 int status_add_problem(json_t *status, enum status_health health,
                        const char *text);

@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node/doctor_mount.c - the mount point: fit for a mount, mounted, or dead.
+ *
+ * What is mounted may hang whoever asks it. So a child asks, and is given
+ * LOOK_MS: a process that waits in the kernel cannot be waited for.
+ */
+#include "node/doctor.h"
+
+#include "fuse/mountpoint.h"
+#include "node/processes.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define LOOK_MS 5000
+
+/* What the child saw. */
+struct look {
+    bool answered; /* it came back at all */
+    int error;     /* errno of asking what is there; 0: it answers */
+    bool ours;     /* a mount of a tidemark, living or not */
+    bool mounted;  /* anything is mounted there */
+    dev_t device;
+    char found[256];              /* a name in it; "": it is empty */
+    char text[MOUNT_ERROR_BYTES]; /* not "": there is no such directory */
+};
+
+static void look_inside(const char *path, struct look *look)
+{
+    DIR *directory = opendir(path);
+    const struct dirent *entry;
+
+    if (directory == NULL) {
+        look->error = errno;
+        return;
+    }
+    while (look->found[0] == '\0' && (entry = readdir(directory)) != NULL)
+        if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+            snprintf(look->found, sizeof look->found, "%s", entry->d_name);
+    closedir(directory);
+}
+
+/* In the child. */
+static void look_at(const char *given, struct look *look)
+{
+    char *path = NULL, *mounts = process_read((int)getpid(), "mountinfo");
+    char type[64];
+    struct statfs system;
+    struct stat status;
+
+    if (mountpoint_resolve(given, &path, look->text) == 0) {
+        look->mounted = mounts != NULL &&
+                        mountpoint_find(mounts, path, type, sizeof type);
+        look->ours = look->mounted && strcmp(type, MOUNTPOINT_FSTYPE) == 0;
+        if (statfs(path, &system) != 0 || stat(path, &status) != 0)
+            look->error = errno;
+        else
+            look->device = status.st_dev;
+        if (look->error == 0 && !look->ours)
+            look_inside(path, look);
+    }
+    look->answered = true;
+    free(path);
+    free(mounts);
+}
+
+/* Reads a look from the child, as long as that may take. */
+static void look_receive(int fd, struct look *look)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    struct look got;
+
+    /* It is smaller than a pipe takes at once: all of it, or nothing. */
+    if (poll(&ready, 1, LOOK_MS) == 1 &&
+        read(fd, &got, sizeof got) == (ssize_t)sizeof got)
+        *look = got;
+}
+
+static struct look look_from_apart(const char *path)
+{
+    struct look look = {0};
+    int ends[2];
+    pid_t child;
+
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return look;
+    child = fork();
+    if (child == 0) {
+        look_at(path, &look);
+        _exit(write(ends[1], &look, sizeof look) != (ssize_t)sizeof look);
+    }
+    close(ends[1]);
+    if (child > 0)
+        look_receive(ends[0], &look);
+    close(ends[0]);
+    /* One that hangs is not waited for: init will. */
+    if (child > 0) {
+        (void)kill(child, SIGKILL);
+        (void)waitpid(child, NULL, look.answered ? 0 : WNOHANG);
+    }
+    return look;
+}
+
+static void judge_living(struct doctor *doctor, const struct look *look)
+{
+    if (doctor->status != NULL) {
+        doctor->mount_device = look->device;
+        doctor_find(doctor, DOCTOR_OK, DOCTOR_MOUNT, doctor->mount,
+                    "mounted by this node");
+        return;
+    }
+    if (doctor->asked == -ETIMEDOUT || doctor->asked == -EACCES) {
+        doctor_find(doctor, DOCTOR_OK, DOCTOR_MOUNT, doctor->mount,
+                    "mounted, and it answers");
+        return;
+    }
+    doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
+                "a tidemark is mounted here that is not this node");
+    doctor_advise(doctor, "stop the node that it belongs to, or name another "
+                          "directory as mount");
+}
+
+static void judge_mounted(struct doctor *doctor, const struct look *look)
+{
+    if (look->error == 0) {
+        judge_living(doctor, look);
+        return;
+    }
+    if (look->error == ENOTCONN || look->error == ECONNABORTED) {
+        doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
+                    "a dead mount: its node was killed, and programs get "
+                    "ENOTCONN");
+        doctor_advise(doctor,
+                      "start the node, which puts its own in that "
+                      "place; or run umount -l %s as root",
+                      doctor->mount);
+        return;
+    }
+    doctor_find(doctor, DOCTOR_WARN, DOCTOR_MOUNT, doctor->mount, "%s",
+                strerror(look->error));
+    doctor_advise(doctor, "run doctor as the user of the node; others see the "
+                          "mount with fuse.allow_other");
+}
+
+static void judge_bare(struct doctor *doctor, const struct look *look)
+{
+    if (look->error != 0) {
+        doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount, "%s",
+                    strerror(look->error));
+        doctor_advise(doctor, "name an empty directory that this user may "
+                              "enter");
+    } else if (doctor->status != NULL) {
+        doctor_find(doctor, DOCTOR_WARN, DOCTOR_MOUNT, doctor->mount,
+                    "the node's mount is not to be seen from here");
+        doctor_advise(doctor, "run doctor where the node runs (container, "
+                              "unit), or pass the mount on (mount "
+                              "--make-rshared)");
+    } else if (look->found[0] != '\0') {
+        doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
+                    "not empty (%s): databases there would be hidden",
+                    look->found);
+        doctor_advise(doctor, "move them away, mount, then cp them in");
+    } else {
+        doctor_find(doctor, DOCTOR_OK, DOCTOR_MOUNT, doctor->mount,
+                    "an empty directory, nothing is mounted");
+    }
+}
+
+void doctor_look_at_mount(struct doctor *doctor)
+{
+    struct look look;
+
+    if (doctor->mount[0] == '\0')
+        return;
+    look = look_from_apart(doctor->mount);
+    if (!look.answered) {
+        doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
+                    "does not answer within %d s: programs there hang",
+                    LOOK_MS / 1000);
+        doctor_advise(doctor, "look at the node's log; to start it again ends "
+                              "what hangs");
+    } else if (look.text[0] != '\0') {
+        doctor_find_sentence(doctor, DOCTOR_BAD, DOCTOR_MOUNT, "directory",
+                             look.text, "name an empty directory as mount");
+    } else if (look.ours) {
+        judge_mounted(doctor, &look);
+    } else {
+        judge_bare(doctor, &look);
+    }
+}

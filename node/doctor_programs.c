@@ -1,0 +1,258 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * node/doctor_programs.c - which SQLite the programs have that use the mount.
+ *
+ * Every version of SQLite works on the same files, and the oldest one's faults
+ * are everybody's. A program that has files of the mount open maps its SQLite
+ * as a library, or is one itself; its version is read out of the file that is
+ * mapped. Each file is read once, each program and version told once.
+ */
+#include "node/doctor.h"
+
+#include "node/processes.h"
+#include "node/sqlite_scan.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#define GROUP DOCTOR_PROGRAMS
+#define FILES_MAX 256   /* different mapped files */
+#define PROGRAMS_MAX 64 /* different pairs of program and SQLite */
+
+/* A file that somebody runs, and what is in it. */
+struct mapped_file {
+    dev_t device;
+    ino_t inode;
+    bool has_sqlite;
+    struct doctor_version version;
+};
+
+struct program {
+    char name[PROCESS_NAME_BYTES];
+    char library[PATH_MAX]; /* "": no SQLite was found in it */
+    struct doctor_version version;
+    struct process_list pids;
+};
+
+struct survey {
+    struct process_list users; /* of the mount */
+    struct mapped_file files[FILES_MAX];
+    size_t file_count;
+    struct program programs[PROGRAMS_MAX];
+    size_t program_count;
+};
+
+static void on_file(void *context, const struct process_file *file)
+{
+    struct survey *survey = context;
+
+    if (file->on_device)
+        process_list_add(&survey->users, file->pid);
+}
+
+/* ---- what is mapped ------------------------------------------------------ */
+
+/* A mapping of /proc/PID/maps that can hold code. */
+struct mapping {
+    char range[40]; /* "7f0000000000-7f0000001000" */
+    dev_t device;
+    ino_t inode;
+    const char *path; /* to the end of the line, its length in `length` */
+    int length;
+};
+
+static bool mapping_parse(const char *line, struct mapping *ret_mapping)
+{
+    unsigned major, minor;
+    unsigned long inode;
+    char access[8];
+    int at = 0;
+
+    if (sscanf(line, "%39s %7s %*s %x:%x %lu %n", ret_mapping->range, access,
+               &major, &minor, &inode, &at) != 5 ||
+        at == 0 || line[at] != '/' || strchr(access, 'x') == NULL)
+        return false;
+    ret_mapping->device = makedev(major, minor);
+    ret_mapping->inode = inode;
+    ret_mapping->path = line + at;
+    ret_mapping->length = (int)strcspn(line + at, "\n");
+    return true;
+}
+
+/* The file itself, also after an upgrade replaced it; who may not do that
+ * finds what is at its path, and must then see whether it is the same. */
+static int mapping_open(const struct mapping *mapping, int pid)
+{
+    char path[PATH_MAX + 32];
+    struct stat status;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/%d/map_files/%s", pid, mapping->range);
+    fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) {
+        snprintf(path, sizeof path, "/proc/%d/root%.*s", pid, mapping->length,
+                 mapping->path);
+        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    }
+    if (fd < 0)
+        return -errno;
+    if (fstat(fd, &status) == 0 && S_ISREG(status.st_mode) &&
+        status.st_ino == mapping->inode)
+        return fd;
+    close(fd);
+    return -ESTALE;
+}
+
+/* What is in it; NULL: it cannot be read, or there are too many. */
+static const struct mapped_file *file_look(struct survey *survey,
+                                           const struct mapping *mapping,
+                                           int pid)
+{
+    struct sqlite_scan scan = {0};
+    struct mapped_file *file;
+    int fd;
+
+    for (size_t i = 0; i < survey->file_count; i++) {
+        file = &survey->files[i];
+        if (file->inode == mapping->inode && file->device == mapping->device)
+            return file;
+    }
+    if (survey->file_count == FILES_MAX)
+        return NULL;
+    fd = mapping_open(mapping, pid);
+    if (fd < 0)
+        return NULL;
+    file = &survey->files[survey->file_count++];
+    file->device = mapping->device;
+    file->inode = mapping->inode;
+    file->has_sqlite = sqlite_scan_file(fd, &scan) == 0 &&
+                       sqlite_scan_end(&scan, &file->version);
+    close(fd);
+    return file;
+}
+
+/* ---- programs ------------------------------------------------------------ */
+
+static bool is_same(const struct program *a, const struct program *b)
+{
+    return strcmp(a->name, b->name) == 0 &&
+           strcmp(a->library, b->library) == 0 &&
+           a->version.major == b->version.major &&
+           a->version.minor == b->version.minor &&
+           a->version.patch == b->version.patch;
+}
+
+static void program_add(struct survey *survey, const struct program *program,
+                        int pid)
+{
+    size_t i = 0;
+
+    while (i < survey->program_count && !is_same(&survey->programs[i], program))
+        i++;
+    if (i == PROGRAMS_MAX)
+        return;
+    if (i == survey->program_count)
+        survey->programs[survey->program_count++] = *program;
+    process_list_add(&survey->programs[i].pids, pid);
+}
+
+/* Each SQLite that the process has; it may be more than one. */
+static void process_look(struct survey *survey, int pid,
+                         struct program *scratch)
+{
+    char *maps = process_read(pid, "maps");
+    bool found = false;
+
+    *scratch = (struct program){0};
+    process_name(pid, scratch->name);
+    for (const char *line = maps; line != NULL && *line != '\0';) {
+        const struct mapped_file *file = NULL;
+        struct mapping mapping;
+
+        if (mapping_parse(line, &mapping))
+            file = file_look(survey, &mapping, pid);
+        if (file != NULL && file->has_sqlite) {
+            found = true;
+            scratch->version = file->version;
+            snprintf(scratch->library, sizeof scratch->library, "%.*s",
+                     mapping.length, mapping.path);
+            program_add(survey, scratch, pid);
+        }
+        line += strcspn(line, "\n");
+        line += *line == '\n';
+    }
+    if (maps != NULL && !found)
+        program_add(survey, scratch, pid);
+    free(maps);
+}
+
+/* ---- telling ------------------------------------------------------------- */
+
+static const char *fault_text(unsigned faults)
+{
+    if ((faults & DOCTOR_SAVEPOINT) != 0)
+        return ", which can, rarely, damage a database when a checkpoint meets "
+               "a WAL that starts over, and whose recovery reads only a part "
+               "of a WAL after a savepoint was rolled back in a large "
+               "transaction";
+    if ((faults & DOCTOR_WAL_RESET) != 0)
+        return ", which can, rarely, damage a database when a checkpoint meets "
+               "a WAL that starts over";
+    return "";
+}
+
+static void program_say(struct doctor *doctor, const struct program *program)
+{
+    struct doctor_version version = program->version;
+    unsigned faults = doctor_sqlite_faults(version);
+    char pids[PROCESS_LIST_TEXT_BYTES];
+
+    process_list_format(&program->pids, pids);
+    if (program->library[0] == '\0') {
+        doctor_find(doctor, DOCTOR_OK, GROUP, program->name,
+                    "no SQLite that says its version, in %s", pids);
+        return;
+    }
+    doctor_find(doctor, faults == 0 ? DOCTOR_OK : DOCTOR_WARN, GROUP,
+                program->name, "SQLite %u.%u.%u (%s)%s, in %s", version.major,
+                version.minor, version.patch, program->library,
+                fault_text(faults), pids);
+    if (faults != 0)
+        doctor_advise(doctor, "use SQLite 3.51.3 or newer (3.50.7 and 3.44.6 "
+                              "are mended, too), then start it again; unless "
+                              "your distribution mended its own");
+}
+
+void doctor_look_at_programs(struct doctor *doctor)
+{
+    struct survey *survey;
+    struct program *scratch;
+    unsigned hidden;
+
+    survey = calloc(1, sizeof *survey);
+    scratch = calloc(1, sizeof *scratch);
+    if (survey == NULL || scratch == NULL) {
+        doctor->failed = true;
+    } else if (doctor->mount_device != 0) {
+        hidden = processes_each_file(doctor->mount_device, on_file, survey);
+        doctor->hidden = hidden > doctor->hidden ? hidden : doctor->hidden;
+        for (size_t i = 0; i < survey->users.count; i++)
+            process_look(survey, survey->users.pids[i], scratch);
+        for (size_t i = 0; i < survey->program_count; i++)
+            program_say(doctor, &survey->programs[i]);
+    }
+    free(survey);
+    free(scratch);
+    if (doctor->hidden == 0)
+        return;
+    doctor_find(doctor, DOCTOR_WARN, GROUP, "hidden",
+                "%u processes of other users did not let doctor see what they "
+                "have open",
+                doctor->hidden);
+    doctor_advise(doctor, "run doctor as root to see all of them");
+}
