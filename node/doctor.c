@@ -180,7 +180,7 @@ void doctor_print(const struct doctor *doctor, FILE *to, bool colour)
 {
     for (unsigned group = 0; group < DOCTOR_GROUPS; group++)
         print_group(doctor, to, colour, group_names[group]);
-    fprintf(to, "%zu ok, %zu warnings, %zu bad\n", doctor->counts[DOCTOR_OK],
+    fprintf(to, "%zu ok, %zu warn, %zu bad\n", doctor->counts[DOCTOR_OK],
             doctor->counts[DOCTOR_WARN], doctor->counts[DOCTOR_BAD]);
 }
 

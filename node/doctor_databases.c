@@ -238,7 +238,8 @@ void doctor_look_at_databases(struct doctor *doctor)
     {
         look_at_health(doctor, database);
         look_at_counters(doctor, database);
-        look_at_wal(doctor, database);
+        if (strcmp(doctor_text(database, "state"), "held_back") != 0)
+            look_at_wal(doctor, database);
         look_at_log(doctor, database);
     }
     if (doctor->status != NULL &&

@@ -119,7 +119,8 @@ static void judge_living(struct doctor *doctor, const struct look *look)
                     "mounted by this node");
         return;
     }
-    if (doctor->asked == -ETIMEDOUT || doctor->asked == -EACCES) {
+    if (doctor->asked == -ETIMEDOUT || doctor->asked == -EACCES ||
+        doctor->asked == 0) {
         doctor_find(doctor, DOCTOR_OK, DOCTOR_MOUNT, doctor->mount,
                     "mounted, and it answers");
         return;

@@ -48,11 +48,16 @@ void doctor_look_at_config(struct doctor *doctor)
 
 /* ---- the node ------------------------------------------------------------ */
 
-/* No status came. */
+/* No status came. Not to be let in says nothing of the node. */
 static void say_silent(struct doctor *doctor)
 {
-    doctor_find_sentence(doctor, DOCTOR_BAD, DOCTOR_NODE, "node",
-                         doctor->answer.text, "look at its log");
+    bool unseen = doctor->asked == -EACCES || doctor->asked == -EPERM;
+
+    doctor_find_sentence(doctor, unseen ? DOCTOR_WARN : DOCTOR_BAD, DOCTOR_NODE,
+                         "node",
+                         doctor->answer.ok ? "its answer has no status in it"
+                                           : doctor->answer.text,
+                         "look at its log; is it of another version?");
 }
 
 static void ask(struct doctor *doctor)

@@ -193,16 +193,16 @@ static void process_look(struct survey *survey, int pid,
 
 /* ---- telling ------------------------------------------------------------- */
 
+/* Begins with what comes after the program. */
 static const char *fault_text(unsigned faults)
 {
     if ((faults & DOCTOR_SAVEPOINT) != 0)
-        return ", which can, rarely, damage a database when a checkpoint meets "
-               "a WAL that starts over, and whose recovery reads only a part "
-               "of a WAL after a savepoint was rolled back in a large "
-               "transaction";
+        return ": rarely, a checkpoint that meets a WAL starting over damages "
+               "the database; and after a crash a WAL may be read only in "
+               "part, if a savepoint was rolled back in a large transaction";
     if ((faults & DOCTOR_WAL_RESET) != 0)
-        return ", which can, rarely, damage a database when a checkpoint meets "
-               "a WAL that starts over";
+        return ": rarely, a checkpoint that meets a WAL starting over damages "
+               "the database";
     return "";
 }
 
@@ -210,21 +210,21 @@ static void program_say(struct doctor *doctor, const struct program *program)
 {
     struct doctor_version version = program->version;
     unsigned faults = doctor_sqlite_faults(version);
-    char pids[PROCESS_LIST_TEXT_BYTES];
+    char pids[PROCESS_LIST_TEXT_BYTES], about[48];
 
     process_list_format(&program->pids, pids);
     if (program->library[0] == '\0') {
-        doctor_find(doctor, DOCTOR_OK, GROUP, program->name,
-                    "no SQLite that says its version, in %s", pids);
+        doctor_find(doctor, DOCTOR_OK, GROUP, "no SQLite",
+                    "that says its version, in %s", pids);
         return;
     }
-    doctor_find(doctor, faults == 0 ? DOCTOR_OK : DOCTOR_WARN, GROUP,
-                program->name, "SQLite %u.%u.%u (%s)%s, in %s", version.major,
-                version.minor, version.patch, program->library,
-                fault_text(faults), pids);
+    snprintf(about, sizeof about, "SQLite %u.%u.%u", version.major,
+             version.minor, version.patch);
+    doctor_find(doctor, faults == 0 ? DOCTOR_OK : DOCTOR_WARN, GROUP, about,
+                "in %s, from %s%s", pids, program->library, fault_text(faults));
     if (faults != 0)
         doctor_advise(doctor, "use SQLite 3.51.3 or newer (3.50.7 and 3.44.6 "
-                              "are mended, too), then start it again; unless "
+                              "are mended, too) and start it again, unless "
                               "your distribution mended its own");
 }
 

@@ -69,16 +69,8 @@ static bool may_administrate(int pid)
     return may;
 }
 
-/* Without a node it is this command's that tells what a node would have. */
-static void look_at_privilege(struct doctor *doctor)
+static void say_privilege(struct doctor *doctor, const char *who, int pid)
 {
-    const json_t *node = doctor_node(doctor);
-    int pid = node == NULL ? (int)getpid() : (int)doctor_number(node, "pid");
-    const char *who = node == NULL ? "this command has" : "the node has";
-
-    if (node != NULL && !may_administrate((int)getpid()))
-        doctor_find(doctor, DOCTOR_OK, GROUP, "privilege",
-                    "this command has no CAP_SYS_ADMIN, and sees less");
     if (may_administrate(pid)) {
         doctor_find(doctor, DOCTOR_OK, GROUP, "privilege", "%s CAP_SYS_ADMIN",
                     who);
@@ -90,6 +82,29 @@ static void look_at_privilege(struct doctor *doctor)
                 who);
     doctor_advise(doctor, "run the node as root; in a container: --cap-add "
                           "SYS_ADMIN");
+}
+
+/* Without a node it is this command's that tells what a node would have. In
+ * another container the node's pid is somebody else's. */
+static void look_at_privilege(struct doctor *doctor)
+{
+    const json_t *node = doctor_node(doctor);
+    int pid = (int)doctor_number(node, "pid");
+    char name[PROCESS_NAME_BYTES];
+
+    if (node == NULL) {
+        say_privilege(doctor, "this command has", (int)getpid());
+        return;
+    }
+    if (!may_administrate((int)getpid()))
+        doctor_find(doctor, DOCTOR_OK, GROUP, "privilege",
+                    "this command has no CAP_SYS_ADMIN, and sees less");
+    process_name(pid, name);
+    if (pid > 0 && strncmp(name, "tidemark", 8) == 0)
+        say_privilege(doctor, "the node has", pid);
+    else
+        doctor_find(doctor, DOCTOR_OK, GROUP, "privilege",
+                    "the node's is not to be seen from here");
 }
 
 static void look_at_library(struct doctor *doctor)

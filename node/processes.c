@@ -14,6 +14,7 @@
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -106,8 +107,8 @@ static void walk_file(struct walk *walk, int directory, int pid,
                       const char *number)
 {
     struct process_file file = {.pid = pid};
+    uint64_t id = 0, flags = O_PATH;
     char name[48], *info;
-    uint64_t id = 0;
     ssize_t length = readlinkat(directory, number, file.link,
                                 sizeof file.link - 1);
 
@@ -117,11 +118,13 @@ static void walk_file(struct walk *walk, int directory, int pid,
     info = process_read(pid, name);
     if (info == NULL)
         return;
+    (void)doctor_field(info, "flags", 8, &flags);
     (void)doctor_field(info, "ino", 10, &file.inode);
     file.on_device = doctor_field(info, "mnt_id", 10, &id) &&
                      walk_knows(walk, id);
     free(info);
-    walk->on_file(walk->context, &file);
+    if ((flags & (O_PATH | O_DIRECTORY)) == 0)
+        walk->on_file(walk->context, &file);
 }
 
 /* One without a command line is the kernel's, or has ended: it has no files. */
