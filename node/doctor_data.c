@@ -23,7 +23,7 @@ static int existing_part(const char *path, char ret_part[PATH_MAX],
     while (stat(ret_part, ret_status) != 0) {
         char *slash = strrchr(ret_part, '/');
 
-        if (errno != ENOENT)
+        if (errno != ENOENT || strcmp(ret_part, ".") == 0)
             return -errno;
         if (slash == NULL)
             snprintf(ret_part, PATH_MAX, ".");

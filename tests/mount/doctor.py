@@ -1,9 +1,13 @@
 """What `tidemark doctor` must say, with the pids of those who are the reason,
 and what it must not say of a node that is well."""
+import ctypes
 import json
 import os
 import re
+import shutil
+import signal
 import subprocess
+import time
 
 import cluster
 import sql
@@ -107,6 +111,35 @@ def keep_reading(control, path):
     connection.close()
 
 
+def open_with(control, library, path):
+    """As a program that has an SQLite of its own."""
+    sqlite, handle = ctypes.CDLL(library), ctypes.c_void_p()
+    expect_eq(sqlite.sqlite3_open(os.fsencode(path), ctypes.byref(handle)), 0)
+    expect_eq(sqlite.sqlite3_exec(handle, b"SELECT v FROM t", None, None, None),
+              0)
+    while control.running():
+        os.sched_yield()
+    sqlite.sqlite3_close(handle)
+
+
+@test(seconds=60, modes=("classic",))
+def an_sqlite_under_another_name_is_found_also_after_it_was_removed(stage):
+    node = cluster.single(stage)
+    make(node.path("app.db"))
+    path, version = sqlite_of_this_process()
+    own = shutil.copy(path, stage.path("an application"))
+    user = workers.Worker(open_with, own, node.path("app.db"))
+    until(lambda: user.count() > 1, "the program does nothing")
+    for _ in range(2):
+        texts = [text for _, text in of(examine(node), "programs",
+                                        "SQLite " + version)
+                 if "(pid %d)" % user.pid in text]
+        expect(any(own in text for text in texts), texts)
+        if os.path.exists(own):
+            os.unlink(own)
+    user.stop()
+
+
 @test(seconds=60, modes=("classic",))
 def for_people_each_finding_is_a_line_and_nothing_is_coloured_in_a_pipe(stage):
     node = cluster.single(stage)
@@ -158,6 +191,26 @@ def what_a_killed_node_left_is_named(stage):
     expect_eq(level, "bad")
     expect("dead mount" in text, text)
     node.start()
+    expect_eq(the(examine(node), "mount point", node.mount)[0], "ok")
+
+
+@test(seconds=90)
+def a_node_that_hangs_makes_nobody_hang_who_asks_about_it(stage):
+    node = cluster.single(stage)
+    make(node.path("app.db"))
+    begun = time.monotonic()
+    os.kill(node.pid, signal.SIGSTOP)
+    try:
+        found = examine(node, 1)
+    finally:
+        os.kill(node.pid, signal.SIGCONT)
+    stage.say("%.1f s" % (time.monotonic() - begun))
+    level, text = the(found, "node", "node")
+    expect_eq(level, "bad")
+    expect("did not answer in time" in text, text)
+    level, text = the(found, "mount point", node.mount)
+    expect_eq(level, "bad")
+    expect("hang" in text, text)
     expect_eq(the(examine(node), "mount point", node.mount)[0], "ok")
 
 
@@ -227,6 +280,18 @@ def a_reader_that_pins_a_grown_wal_is_named(stage):
         sql.pragma(connection, "wal_checkpoint(TRUNCATE)")
         expect_eq(the(examine(node), "databases", "all")[0], "ok")
     idler.stop()
+
+
+@test(seconds=60, modes=("classic",))
+def a_log_above_what_it_may_keep_is_named(stage):
+    node = cluster.single(stage, extra="log: { retain: 1MiB }\n")
+    make(node.path("app.db"))
+    with sql.connect(node.path("app.db")) as connection:
+        connection.execute("INSERT INTO t VALUES (randomblob(3000000))")
+        node.token("app.db")  # it is captured
+        level, text = the(examine(node), "databases", "app.db")
+    expect_eq(level, "warn")
+    expect("log.retain is 1.0 MiB" in text, text)
 
 
 @test(seconds=60, modes=("classic",))
