@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* node/cmd_doctor.c - everything that is not as it should be, and the remedy. */
+/* node/cmd_doctor.c - all that is not as it should be, and what to do. */
 #include "node/command.h"
 #include "node/doctor.h"
 #include "node/table.h"

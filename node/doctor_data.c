@@ -195,7 +195,7 @@ static void look_at_lost(struct doctor *doctor)
 void doctor_look_at_data(struct doctor *doctor)
 {
     char part[PATH_MAX];
-    struct statfs system;
+    struct statfs system = {0};
     struct stat status;
     int rc;
 

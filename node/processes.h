@@ -32,9 +32,9 @@ typedef void (*process_on_file)(void *context, const struct process_file *file);
 
 /*
  * Calls on_file for each file that another process than this one has open by
- * an absolute path, process by process; a directory is none. device: which one on_device means, as
- * the process itself has it mounted, in whatever namespace; 0: none. Returns
- * how many processes did not let us look.
+ * an absolute path, process by process; a directory is none. device: the one
+ * that on_device means, as the process itself has it mounted, in whatever
+ * namespace; 0: none. Returns how many processes did not let us look.
  */
 unsigned processes_each_file(dev_t device, process_on_file on_file,
                              void *context);
