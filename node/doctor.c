@@ -91,8 +91,10 @@ void doctor_find_sentence(struct doctor *doctor, enum doctor_level level,
                           enum doctor_group group, const char *about,
                           const char *sentence, const char *otherwise)
 {
-    const char *cut = strstr(sentence, "; ");
+    const char *cut = NULL;
 
+    for (const char *at = sentence; (at = strstr(at, "; ")) != NULL; at++)
+        cut = at;
     doctor_find(doctor, level, group, about, "%.*s",
                 cut == NULL ? (int)strlen(sentence) : (int)(cut - sentence),
                 sentence);

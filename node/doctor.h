@@ -65,8 +65,8 @@ void doctor_find(struct doctor *doctor, enum doctor_level level,
 void doctor_advise(struct doctor *doctor, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* Adds a sentence of the house's form, "what is wrong; what to do". Without a
- * semicolon the advice is `otherwise`. */
+/* Adds a sentence of the house's form, "what is wrong; what to do": cut at
+ * its last semicolon. Without one the advice is `otherwise`. */
 void doctor_find_sentence(struct doctor *doctor, enum doctor_level level,
                           enum doctor_group group, const char *about,
                           const char *sentence, const char *otherwise);

@@ -147,9 +147,19 @@ static void look_at_logs(struct doctor *doctor, uint64_t left)
         doctor_advise(doctor, "lower log.total or log.retain, or make room");
 }
 
-/* Things and bytes below path; false: it, or a part of it, is not ours to
+/* Texts that explain an entry of data/lost, and its WAL, are no entries of
+ * their own. */
+static bool is_entry(const char *name)
+{
+    const char *end = strrchr(name, '.');
+
+    return end == NULL ||
+           (strcmp(end, ".txt") != 0 && strcmp(end, ".db-wal") != 0);
+}
+
+/* Entries and bytes below path; false: it, or a part of it, is not ours to
  * read. Not there is empty. */
-static bool count_below(char *path, unsigned *ret_things, uint64_t *ret_bytes)
+static bool count_below(char *path, unsigned *ret_entries, uint64_t *ret_bytes)
 {
     char *const roots[] = {path, NULL};
     FTS *tree = fts_open(roots, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
@@ -157,7 +167,8 @@ static bool count_below(char *path, unsigned *ret_things, uint64_t *ret_bytes)
     FTSENT *entry;
 
     while (tree != NULL && (entry = fts_read(tree)) != NULL) {
-        *ret_things += entry->fts_level == 1 && entry->fts_info != FTS_DP;
+        *ret_entries += entry->fts_level == 1 && entry->fts_info != FTS_DP &&
+                        is_entry(entry->fts_name);
         if (entry->fts_info == FTS_F)
             *ret_bytes += (uint64_t)entry->fts_statp->st_size;
         if ((entry->fts_info == FTS_DNR || entry->fts_info == FTS_NS) &&
@@ -172,23 +183,23 @@ static bool count_below(char *path, unsigned *ret_things, uint64_t *ret_bytes)
 static void look_at_lost(struct doctor *doctor)
 {
     char path[PATH_MAX + 8], size[QUANTITY_TEXT_BYTES];
-    unsigned things = 0;
+    unsigned entries = 0;
     uint64_t bytes = 0;
 
     snprintf(path, sizeof path, "%s/lost", doctor->data);
-    if (!count_below(path, &things, &bytes)) {
+    if (!count_below(path, &entries, &bytes)) {
         doctor_find(doctor, DOCTOR_WARN, DOCTOR_DATA, "lost",
                     "cannot be looked into by this user");
         doctor_advise(doctor, "run doctor as the user of the node, or as root");
     }
-    if (things == 0)
+    if (entries == 0)
         return;
     quantity_format_size(bytes, size);
     doctor_find(doctor, DOCTOR_WARN, DOCTOR_DATA, "lost",
-                "recovery put %u things aside, %s in all", things, size);
+                "%u things were put aside, %s in all", entries, size);
     doctor_advise(doctor,
-                  "the node's log says why; take what you need from "
-                  "%s, and delete it",
+                  "the text beside each says what it is and why; take what you "
+                  "need from %s, and delete it",
                   path);
 }
 

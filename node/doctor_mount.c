@@ -177,6 +177,22 @@ static void judge_bare(struct doctor *doctor, const struct look *look)
     }
 }
 
+static void say_waiting(struct doctor *doctor)
+{
+    if (strcmp(doctor_text(doctor_node(doctor), "phase"), "asking") == 0) {
+        doctor_find(doctor, DOCTOR_WARN, DOCTOR_MOUNT, doctor->mount,
+                    "calls wait until the node has asked its replicas");
+        doctor_advise(doctor, "start the replicas that it waits for, or let "
+                              "lease.fetch_timeout pass");
+        return;
+    }
+    doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
+                "does not answer within %d s: programs there hang",
+                LOOK_MS / 1000);
+    doctor_advise(doctor, "look at the node's log; to start it again ends what "
+                          "hangs");
+}
+
 void doctor_look_at_mount(struct doctor *doctor)
 {
     struct look look;
@@ -185,11 +201,7 @@ void doctor_look_at_mount(struct doctor *doctor)
         return;
     look = look_from_apart(doctor->mount);
     if (!look.answered) {
-        doctor_find(doctor, DOCTOR_BAD, DOCTOR_MOUNT, doctor->mount,
-                    "does not answer within %d s: programs there hang",
-                    LOOK_MS / 1000);
-        doctor_advise(doctor, "look at the node's log; to start it again ends "
-                              "what hangs");
+        say_waiting(doctor);
     } else if (look.text[0] != '\0') {
         doctor_find_sentence(doctor, DOCTOR_BAD, DOCTOR_MOUNT, "directory",
                              look.text, "name an empty directory as mount");

@@ -215,6 +215,27 @@ def a_node_that_hangs_makes_nobody_hang_who_asks_about_it(stage):
 
 
 @test(seconds=60, modes=("classic",))
+def calls_that_wait_for_replicas_to_be_asked_are_no_mount_that_hangs(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "12s"
+    nodes.primary.configure()
+    nodes.start()
+    make(nodes.primary.path("app.db"))
+    nodes.settle("app.db")
+    nodes.replicas[0].stop()
+    nodes.primary.kill().launch()
+    until(lambda: nodes.primary.command("status").returncode == 0,
+          "no status while it asks")
+    found = examine(nodes.primary)
+    level, text = the(found, "mount point", nodes.primary.mount)
+    expect_eq(level, "warn")
+    expect("asked its replicas" in text, text)
+    expect(any("replica1" in text for _, text in of(found, "node")), found)
+    nodes.primary.wait_ready()
+    nodes.replicas[0].start()
+
+
+@test(seconds=60, modes=("classic",))
 def what_is_wrong_with_a_configuration_is_told_with_its_line(stage):
     node = cluster.single(stage, start=False)
     node.configure("loq: { retain: 1GiB }\n")
@@ -358,12 +379,12 @@ def who_may_not_see_everything_is_told_that_something_is_hidden(stage):
 def what_recovery_put_aside_is_counted(stage):
     node = cluster.single(stage)
     os.mkdir(os.path.join(node.data, "lost", "a-1"))
-    for name in ("a-1/db", "b"):
+    for name in ("a-1/db", "b.db", "b.db-wal", "b.db.txt"):
         with open(os.path.join(node.data, "lost", name), "wb") as file:
             file.write(b"x" * 1024)
     level, text = the(examine(node), "data directory", "lost")
     expect_eq((level, text),
-              ("warn", "recovery put 2 things aside, 2.0 KiB in all"))
+              ("warn", "2 things were put aside, 4.0 KiB in all"))
 
 
 @test(seconds=60, modes=("classic",))
