@@ -84,6 +84,8 @@ def a_node_that_is_well_is_told_so_and_which_sqlite_its_programs_have(stage):
     expect_eq(level, "warn" if is_faulty(version) else "ok", text)
     expect_eq(len([one for one in found
                    if "(pid %d)" % reader.pid in one["text"]]), 1)
+    # This one has files open, and none of the mount.
+    expect("(pid %d)" % os.getpid() not in str(found), found)
     reader.stop()
 
 
