@@ -39,7 +39,6 @@ void copying_begin(struct database *database, const struct note *note)
     database->behind = false;
     pthread_mutex_lock(&database->lock);
     database->view.received_txid = note->copy.start.txid;
-    database->view.stopped[0] = '\0';
     pthread_mutex_unlock(&database->lock);
     replica_show_prepared(database);
     if (database->anchor.connection == NULL)
@@ -151,6 +150,7 @@ static void copy_refuse(struct database *database)
     snprintf(reason, sizeof reason, "%s", site_failure());
     if (!incoming->sparse || incoming->delta.doubt)
         database->whole = true;
+    apply_abandon(database);
     incoming_abandon(database);
     delta_show(database);
     replica_stop(database, reason);

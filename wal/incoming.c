@@ -159,12 +159,16 @@ static int pages_write(struct incoming *incoming, const struct record *record)
 
         if (pgno > header->size_pages)
             continue; /* cut while the copy was under way */
+        /* Until it is written whole it is nothing: should this fail, the copy
+         * is told to the primary as far as it came. */
         delta_overwrite(&incoming->delta, pgno);
-        hashes_set(&incoming->hashes, pgno,
-                   page_hash(pgno, image, header->page_bytes));
+        hashes_set(&incoming->hashes, pgno, 0);
         rc = os_pwrite(&incoming->file, image, header->page_bytes,
                        (uint64_t)(pgno - 1) * header->page_bytes,
                        SITE_INCOMING_WRITE);
+        if (rc == 0)
+            hashes_set(&incoming->hashes, pgno,
+                       page_hash(pgno, image, header->page_bytes));
     }
     return rc;
 }

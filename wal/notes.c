@@ -160,6 +160,8 @@ void notes_publish(struct database *database,
     view->durable_txid = durable;
     if (database->catalog->config.role == DATABASE_PRIMARY)
         view->received_txid = header->last_txid;
+    else if (!database->failing) /* why it had stopped is over */
+        view->stopped[0] = '\0';
     view->log_bytes = log_bytes(database->log);
     view->first_log_txid = log_first_txid(database->log);
     pthread_mutex_unlock(&database->lock);

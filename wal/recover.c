@@ -375,7 +375,7 @@ static int recover_loaded(struct database *database, struct meta *meta)
     if (rc == -EBADMSG)
         return remains_retire(database,
                               "its log is damaged, and kept in lost/; the file "
-                              "is a new database from when it is opened");
+                              "is a new database");
     if (rc == 0)
         log_settle(database, &found);
     if (rc == 0 && recover_has_orphans(database)) {

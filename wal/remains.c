@@ -157,7 +157,6 @@ int remains_put_aside(struct catalog *catalog, const char *directory)
         catalog->config.on_event(catalog->config.context, DATABASE_EVENT_FAILED,
                                  directory,
                                  "its meta file is damaged; it is kept in "
-                                 "lost/, the file is a new database from when "
-                                 "it is opened");
+                                 "lost/, the file is a new database");
     return lost_move(catalog, &what, directory, NULL);
 }

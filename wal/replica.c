@@ -379,13 +379,11 @@ static void note_history(struct database *database, struct note *note)
     notes_changed(database);
 }
 
+/* Why it stopped is told until there is something new in its place. */
 static void note_restart(struct database *database)
 {
     database->stopped = false;
     database->behind = false;
-    pthread_mutex_lock(&database->lock);
-    database->view.stopped[0] = '\0';
-    pthread_mutex_unlock(&database->lock);
     notes_state(database, database->anchor.connection != NULL
                               ? DATABASE_ATTACHED
                               : DATABASE_CLOSED);

@@ -15,9 +15,11 @@
 #include "wal/incoming.h"
 #include "wal/notes.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
+#include <unistd.h>
 
 #define PAGE_BYTES 512u
 #define PAGES 4u
@@ -282,6 +284,30 @@ TEST(a_page_that_came_again_as_readers_have_it_is_not_told_as_it_was)
     incoming_suspend(database);
     copy_begins(true);
     tells("dddd"); /* an 'a' is nowhere any more */
+    the_end();
+}
+
+TEST(a_page_that_could_not_be_written_is_neither_told_as_it_was_nor_as_it_came)
+{
+    int full = open("/dev/full", O_WRONLY | O_CLOEXEC), kept;
+    struct record record;
+
+    a_replica();
+    copy_begins(false);
+    chunk_comes(1, 'a');
+    chunk_comes(2, 'b');
+    incoming_suspend(database);
+    copy_begins(true);
+    kept = dup(database->incoming.file.fd);
+    EXPECT_GE(dup2(full, database->incoming.file.fd), 0);
+    record = a_record(RECORD_SNAPSHOT, 10, 2, 'x', PAGES);
+    EXPECT_EQ(incoming_chunk(database, &record), -ENOSPC);
+    EXPECT_GE(dup2(kept, database->incoming.file.fd), 0);
+    incoming_suspend(database);
+    copy_begins(true);
+    tells("a-");
+    close(full);
+    close(kept);
     the_end();
 }
 
