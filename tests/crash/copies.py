@@ -15,7 +15,8 @@ from runner import LONG, expect, expect_eq, test, until
 
 NAME = "app.db"
 SITES = ("incoming.open", "incoming.write", "incoming.sync", "incoming.place",
-         "replica.log", "hashes.save", "meta.save", "log.open", "apply.write")
+         "replica.log", "hashes.save", "meta.save", "log.open", "apply.write",
+         "delta.open", "delta.read", "incoming.keep", "readview.read")
 CALLS = (1, 2, 3, 4, 7, 100)
 SAMPLE = 8  # of all pairs of these
 
