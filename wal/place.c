@@ -297,8 +297,10 @@ static int file_check(struct database *database)
             continue;
         rc = copy_page(incoming, pgno, page);
         if (rc == 0 && page_hash(pgno, page, incoming->page_bytes) != hash)
-            rc = site_fail(SITE_INCOMING_PLACE, "a page of the finished copy "
-                           "is not what came", EBADMSG);
+            rc = site_fail(SITE_INCOMING_PLACE,
+                           "a page of the finished copy "
+                           "is not what came",
+                           EBADMSG);
     }
     os_free(&page);
     return rc == -ENODATA ? -EBADMSG : rc;
