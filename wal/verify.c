@@ -217,7 +217,8 @@ static int range_open(struct database *database, struct look_over *over)
         rc = readview_open(&view, database);
     if (rc < 0)
         return rc;
-    rc = pages_look(over, &view);
+    /* A file that lost its header is re-read first. */
+    rc = view.page_bytes == 0 ? -EAGAIN : pages_look(over, &view);
     over->request->size_pages = database->hashes.count;
     over->request->page_bytes = view.page_bytes;
     readview_close(&view);

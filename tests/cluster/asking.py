@@ -2,61 +2,13 @@
 they have more of its own history comes back."""
 import os
 import shutil
-import signal
 import time
 
 import cluster
 import sql
+from olddisk import MODES, NAMES, keep_disk, knows, old_disk, positions, \
+    rows, write, write_all
 from runner import expect, expect_eq, test, until
-
-NAMES = ("wal.db", "in/delete.db")
-MODES = {"wal.db": "wal", "in/delete.db": "delete"}
-
-
-def write(node, name, rows, **more):
-    with sql.connect(node.path(name), journal_mode=MODES[name],
-                     **more) as db:
-        db.execute("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)")
-        for _ in range(rows):
-            db.execute("INSERT INTO t(v) VALUES (randomblob(300))")
-
-
-def write_all(nodes, rows):
-    os.makedirs(nodes.primary.path("in"), exist_ok=True)
-    for name in NAMES:
-        write(nodes.primary, name, rows)
-        nodes.settle(name)
-
-
-def rows(node, name):
-    return sql.look(node.path(name), "SELECT count(*) FROM t")
-
-
-def positions(node):
-    return {name: [one["position"][what] for what in ("epoch_id", "txid", "sum")]
-            for name, one in node.databases().items()}
-
-
-def keep_disk(node):
-    """The data directory as it is now, of a node that runs and is at rest."""
-    shutil.rmtree(node.home + "/old", ignore_errors=True)
-    shutil.copytree(node.data, node.home + "/old", symlinks=True,
-                    ignore=lambda folder, names:
-                    [name for name in names if name == "control.sock"])
-
-
-def old_disk(node):
-    """The node was killed, and has an older disk now."""
-    node.kill()
-    shutil.rmtree(node.data)
-    shutil.move(node.home + "/old", node.data)
-
-
-def knows(primary, *replicas):
-    until(lambda: sorted(one["id"] for one in primary.status()["replicas"]) ==
-          sorted(one.name for one in replicas) and
-          os.path.exists(os.path.join(primary.data, "roster.json")),
-          "the primary does not know its replicas")
 
 
 @test()
@@ -208,60 +160,6 @@ def the_one_who_has_most_is_asked(stage):
     nodes.compare_all()
     for one in nodes.replicas:
         expect_eq(one.status()["lost"]["count"], 0, "put aside")
-
-
-@test(seconds=180)
-def killed_anywhere_while_it_fetches_it_fetches_again(stage):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    knows(primary, replica)
-    write_all(nodes, 10)
-    killed = 0
-    for site in ("graft.file", "log.append", "log.sync", "meta.save",
-                 "recover.write", "recover.sync"):
-        for call in (1, 2, 3):
-            keep_disk(primary)
-            write_all(nodes, 3)
-            before = positions(replica)
-            old_disk(primary)
-            os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
-            primary.launch()
-            del os.environ["TIDEMARK_FAULT"]
-
-            def ended_or_ready():
-                return primary.process.poll() is not None or \
-                    primary.is_answering()
-            until(ended_or_ready, "neither ended nor ready")
-            if primary.process.poll() is not None:
-                expect_eq(primary.process.wait(), -signal.SIGKILL, site)
-                primary.process = None
-                killed += 1
-                primary.start()
-            after = positions(primary)
-            expect_eq(after, before, "after a kill at %s %d" % (site, call))
-            nodes.compare_all()
-    stage.say("killed %d times" % killed)
-    expect(killed >= 8, "killed %d times" % killed)
-
-
-@test()
-def what_cannot_be_put_in_place_is_told_and_it_goes_on(stage):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    knows(primary, replica)
-    write_all(nodes, 10)
-    keep_disk(primary)
-    write_all(nodes, 10)
-    old_disk(primary)
-    os.environ["TIDEMARK_FAULT"] = "log.append=1+:EIO"
-    primary.launch()
-    del os.environ["TIDEMARK_FAULT"]
-    until(lambda: "node.asking" in primary.log_text() and "event=node.ready" in
-          primary.log_text().rpartition("node.asking")[2], primary.log_text)
-    expect(primary.log_text().count("log.append: ") > 0, primary.log_text())
-    primary.kill().start()
-    expect_eq([rows(primary, name) for name in NAMES], [20, 20])
-    nodes.compare_all()
 
 
 @test()
