@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define SEGMENTS_LEAST 4 /* in a log that is as large as it may be */
+#define SEGMENTS_LEAST 4 /* in a log that is at the level */
 #define ROOM(total) ((total) - (total) / 8) /* trimmed to, so that it lasts */
 
 static int size_compare(const void *a, const void *b)
@@ -35,13 +35,14 @@ uint64_t budget_level(uint64_t *sizes, size_t count, uint64_t total)
 void budget_count(struct database *database)
 {
     uint64_t now = database->log == NULL ? 0 : log_bytes(database->log);
+    uint64_t level = atomic_load(&database->catalog->log_level);
 
     atomic_fetch_add(&database->catalog->log_total,
                      now - database->log_counted);
     database->log_counted = now;
     if (database->log != NULL)
         log_limit_segments(database->log,
-                           budget_limit(database->catalog) / SEGMENTS_LEAST);
+                           level == BUDGET_NONE ? 0 : level / SEGMENTS_LEAST);
 }
 
 void budget_forget(struct database *database)

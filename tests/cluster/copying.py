@@ -52,10 +52,10 @@ def a_copy_made_under_load_is_right_at_its_first_attempt(stage):
         return re.findall(pattern, replica.log_text())
     until(lambda: (replica.databases().get("app.db") or {}).get(
         "position", {}).get("txid", 0) > 0 or
-          len(log_says("mode=2")) > 1, "no copy under load", 40)
+          replica.copies() > 1, "no copy under load", 40)
     expect_eq(log_says(r"replication\.resync .*reason=(\S+)"), [],
               "copies that were refused")
-    expect_eq(len(log_says(r"replication\.open .*mode=2")), 1, "copies")
+    expect_eq(replica.copies(), 1, "copies")
     stage.say(writer.stop(), "commits")
     nodes.compare("app.db", 30)
 
@@ -66,7 +66,7 @@ def a_killed_replica_redoes_all_that_its_file_has_not(stage):
     writer = changing(stage, nodes)
     replica = nodes.replicas[0]
     replica.reach("app.db", nodes.primary.token("app.db"))
-    copies = replica.log_text().count("mode=2")
+    copies = replica.copies()
 
     def meta():
         """Changes when it notes how far its file is, after a checkpoint;
@@ -80,5 +80,4 @@ def a_killed_replica_redoes_all_that_its_file_has_not(stage):
         replica.kill().start()
     stage.say(writer.stop(), "commits")
     nodes.compare("app.db", 30)
-    expect_eq(replica.log_text().count("mode=2"), copies,
-              "copies, when the log has it all")
+    expect_eq(replica.copies(), copies, "copies, when the log has it all")

@@ -3,7 +3,6 @@ replica comes back by itself, goes on at the exact record, ends equal; nobody
 waits longer than was promised, and status says what is wrong."""
 import glob
 import os
-import re
 import socket
 import threading
 import time
@@ -47,16 +46,6 @@ def streams_of(primary, name):
     return [one for one in primary.status()["replicas"] if one["id"] == name]
 
 
-def opens_in(replica):
-    """How each OPEN that it heard had it go on: 1 resume, 2 copy."""
-    return re.findall(r"event=replication\.open database=(\S+) mode=(\d)",
-                      replica.log_text())
-
-
-def copies_in(replica):
-    return sum(mode == "2" for _, mode in opens_in(replica))
-
-
 # ---- cut, reset, changed ---------------------------------------------------------
 
 def one_fault(stage, between):
@@ -78,16 +67,16 @@ def one_fault(stage, between):
 def a_stream_cut_or_changed_at_any_byte_goes_on_at_the_exact_record(stage):
     nodes, load = loaded(stage)
     replica, between = nodes.replicas[0], nodes.proxies[0]
-    copies = copies_in(replica)
+    copies = replica.copies()
     for _ in range(FAULTS):
         one_fault(stage, between)
         for worker in load.writers + load.readers:
             worker.check()
     wait_connected(replica)
     load.compare()
-    opens = opens_in(replica)
+    opens = replica.opened()
     expect(len(opens) > FAULTS, "opens: %s" % opens)
-    expect_eq(copies_in(replica), copies, "copies, when all is in the log")
+    expect_eq(replica.copies(), copies, "copies, when all is in the log")
     load.stop()
 
 
@@ -144,7 +133,7 @@ def a_record_that_rots_in_the_primarys_log_is_replaced_by_a_copy(stage):
     primary.start()
     replica.start()
     nodes.compare("app.db", 30)
-    expect("mode=2 reason=trimmed" in replica.log_text(), "no copy was sent")
+    expect("mode=delta reason=trimmed" in replica.log_text(), "no copy was sent")
     expect("damaged" not in replica.log_text(), "it was sent as it lay there")
 
 
@@ -167,7 +156,7 @@ def silent(stage, words, seen_by_replica):
     nodes, load = loaded(stage)
     replica, between = nodes.replicas[0], nodes.proxies[0]
     wait_connected(replica)
-    copies = copies_in(replica)
+    copies = replica.copies()
     between.set(words)
     since = time.monotonic()
     expect_timely_timeout(replica, "wal.db",
@@ -190,7 +179,7 @@ def silent(stage, words, seen_by_replica):
     between.set("heal")
     wait_connected(replica)
     load.compare()
-    expect_eq(copies_in(replica), copies, "copies")
+    expect_eq(replica.copies(), copies, "copies")
     load.stop()
 
 

@@ -28,8 +28,7 @@ def begin(stage):
 def copies(nodes):
     """How often the replica was told to take a copy."""
     (replica,) = nodes.replicas
-    return replica.log_text().count("event=replication.open database=%s mode=2"
-                                    % NAME)
+    return replica.copies(NAME)
 
 
 def kill(node):

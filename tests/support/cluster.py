@@ -8,6 +8,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import signal
 import subprocess
 import tempfile
@@ -201,6 +202,17 @@ class Node:
                 return file.read()
         except FileNotFoundError:
             return ""
+
+    def opened(self, database=r"\S+"):
+        """How each stream of a database began, in order: resume, snapshot,
+        delta or nothing."""
+        return re.findall(r"event=replication\.open database=%s mode=(\w+)" %
+                          database, self.log_text())
+
+    def copies(self, database=r"\S+"):
+        """How often a replica was told to take a copy, whole or compared."""
+        return sum(mode in ("snapshot", "delta")
+                   for mode in self.opened(database))
 
     def memory_kib(self):
         with open("/proc/%d/status" % self.pid) as file:

@@ -114,7 +114,8 @@ def copies_in(log):
     """Names of the databases that a replica was sent a copy of."""
     return [line.split("database=")[1].split()[0]
             for line in log.splitlines()
-            if "event=replication.open" in line and "mode=snapshot" in line]
+            if "event=replication.open" in line and
+            ("mode=snapshot" in line or "mode=delta" in line)]
 
 
 class Recording:
