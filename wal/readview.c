@@ -94,6 +94,8 @@ int readview_open(struct readview *view, struct database *database)
 
     ASSERT_ON_WORKER();
     *view = (struct readview){.database = database};
+    if (database->apply.checkpointing)
+        return -EAGAIN; /* the anchor is another thread's, see checkpoint.c */
     rc = attach_main(database);
     if (rc < 0)
         return rc;

@@ -22,8 +22,8 @@ struct readview {
     uint32_t size_pages;
 };
 
-/* -EAGAIN: a writer is in the way, try later; others as the world said. Opens
- * the main file, which stays open. */
+/* -EAGAIN: a writer is in the way, or a checkpoint has the anchor: try later;
+ * others as the world said. Opens the main file, which stays open. */
 int readview_open(struct readview *view, struct database *database);
 void readview_close(struct readview *view);
 

@@ -14,6 +14,7 @@
 #include "wal/delta.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
+#include "wal/verify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -266,6 +267,27 @@ TEST(a_file_that_was_put_aside_is_compared_and_its_pages_are_taken)
     EXPECT_EQ(page[0], 'y');
     incoming_abandon(database);
     EXPECT_EQ(faccessat(data_folder.fd, path, F_OK, 0), -1);
+    the_end();
+}
+
+TEST(while_a_checkpoint_has_the_anchor_nobody_reads_the_database)
+{
+    struct database_copy copy = {.start = {1, 10, 0},
+                                 .page_bytes = PAGE_BYTES,
+                                 .size_pages = PAGES,
+                                 .delta = true,
+                                 .doubt = true};
+    struct database_request request = {.from_pgno = 1, .max_bytes = 4096};
+
+    a_replica();
+    has_database_of("abcd");
+    EXPECT_OK(anchor_open(&database->anchor, ":memory:"));
+    database->apply.checkpointing = true;
+    EXPECT_EQ(verify_range(database, &request), -EAGAIN);
+    EXPECT_OK(incoming_begin(database, &copy));
+    EXPECT_EQ(tells_from(1, 16), -EAGAIN); /* asked again each second */
+    database->apply.checkpointing = false;
+    anchor_close(&database->anchor, false);
     the_end();
 }
 
