@@ -13,6 +13,7 @@
 #include "wal/delta.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
+#include "wal/offer.h"
 #include "wal/replica.h"
 #include "wal/worker.h"
 
@@ -28,6 +29,7 @@ void copying_begin(struct database *database, const struct note *note)
     struct database_copy copy = note->copy;
     int rc;
 
+    offer_publish(database); /* what came before it in this very batch */
     database->doubt = copy.doubt = copy.doubt || database->doubt;
     rc = incoming_begin(database, &copy);
     if (rc < 0) {

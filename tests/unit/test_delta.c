@@ -11,6 +11,7 @@
 #include "base/bytes.h"
 #include "base/thread.h"
 #include "wal/catalog.h"
+#include "wal/copying.h"
 #include "wal/delta.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
@@ -288,6 +289,34 @@ TEST(while_a_checkpoint_has_the_anchor_nobody_reads_the_database)
     EXPECT_EQ(tells_from(1, 16), -EAGAIN); /* asked again each second */
     database->apply.checkpointing = false;
     anchor_close(&database->anchor, false);
+    the_end();
+}
+
+/* Written and not published yet: a publish that fails takes it back, and what
+ * was told, or kept of another history, would not be what readers see. */
+TEST(what_was_applied_is_what_readers_see_before_a_copy_begins)
+{
+    struct note note = {.kind = NOTE_COPY_BEGIN,
+                        .copy = {.start = {1, 10, 0},
+                                 .page_bytes = PAGE_BYTES,
+                                 .size_pages = PAGES,
+                                 .delta = true}};
+
+    a_replica();
+    has_database_of("abcd");
+    database->view.position = (struct position){1, 4, 0};
+    database->applied = (struct position){1, 5, database->hashes.sum};
+    database->applied_header = (struct record_header){
+        .epoch = 1,
+        .first_txid = 5,
+        .last_txid = 5,
+        .sum_after = database->hashes.sum,
+        .page_bytes = PAGE_BYTES,
+        .size_pages = PAGES,
+    };
+    copying_begin(database, &note);
+    EXPECT_EQ(database->view.position.txid, 5);
+    tells("abcd");
     the_end();
 }
 
