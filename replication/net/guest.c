@@ -469,11 +469,12 @@ static void guest_on_tick(struct link *link)
         link_close(link, -ETIMEDOUT);
         return;
     }
+    /* First: one that tells what it has is never all of them by mistake. */
+    catalog_replicas(guest->host->catalog,
+                     (unsigned)guest->host->roster->count);
     for (uint32_t i = 0; i < guest->streams_count && !link->closing; i++)
         if (guest->streams[i] != NULL)
             supply_tick(guest->streams[i]);
-    catalog_replicas(guest->host->catalog,
-                     (unsigned)guest->host->roster->count);
     guest_lag(guest, now, &lag, &behind);
     roster_heard(guest->host->roster, guest->hello.node, link->heard_ns, lag,
                  behind);
