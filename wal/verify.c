@@ -233,8 +233,11 @@ int verify_range(struct database *database, struct database_request *request)
     request->damaged_pages = 0;
     request->damaged_pgno = 0;
     request->next_pgno = 0;
-    if (database->view.copying || database->stopped)
-        return -EBUSY; /* content is on its way */
+    if (database->closing)
+        return -ECANCELED;
+    if (database->view.copying || database->stopped ||
+        database->view.state == DATABASE_HELD_BACK)
+        return -EBUSY; /* content is on its way, or nobody knows it yet */
     if (request->from_pgno == 1)
         pass_begin(database);
     rc = os_alloc(&over, sizeof *over, SITE_VERIFY_PAGE);

@@ -15,7 +15,8 @@
 
 #include "wal/engine.h"
 
-/* Answers a DATABASE_VERIFY. -EAGAIN: a writer is in the way. */
+/* Answers a DATABASE_VERIFY. -EAGAIN: a writer is in the way; -EBUSY: it has no
+ * content to go by now. */
 int verify_range(struct database *database, struct database_request *request);
 
 /* A page was read as `hash`, which is not what the table said before and says

@@ -93,6 +93,23 @@ def a_replica_holds_back_what_a_reader_of_before_has_open(stage):
 
 
 @test(seconds=60, modes=("passthrough",))
+def what_is_held_back_is_not_verified(stage):
+    nodes, replica, reader = killed_beside_a_reader(stage)
+    add(nodes.primary.path("app.db"))
+    replica.start()
+    expect_eq(state(replica), "held_back")
+    done = replica.command("verify", "app.db")
+    expect_eq(done.returncode, 1, done.stdout + done.stderr)
+    expect("held back" in done.stderr, done.stderr)
+    expect_eq(state(replica), "held_back")
+    goes_round(reader)
+    expect_eq(reader.stop(), [10])
+    until(lambda: state(replica) != "held_back", "still held back")
+    expect_eq(nodes.compare("app.db")["table t"][0], 11)
+    expect("ok" in replica.ask("verify", "app.db"), "not ok")
+
+
+@test(seconds=60, modes=("passthrough",))
 def a_replica_holds_back_through_a_drop_and_a_new_database(stage):
     nodes, replica, reader = killed_beside_a_reader(stage)
     replica.start()
