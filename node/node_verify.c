@@ -38,7 +38,8 @@ static void look_answer(const struct look *look)
     else if (request->rc == -EBUSY)
         control_fail(look->call, CONTROL_BUSY,
                      "verify: %s: its content is being copied from the "
-                     "primary, or it is held back; try again when `tidemark "
+                     "primary, or it is held back, or this is a primary that "
+                     "asks its replicas first; try again when `tidemark "
                      "status` says it is ok",
                      name);
     else

@@ -238,6 +238,8 @@ int verify_range(struct database *database, struct database_request *request)
     if (database->view.copying || database->stopped ||
         database->view.state == DATABASE_HELD_BACK)
         return -EBUSY; /* content is on its way, or nobody knows it yet */
+    if (atomic_load(&database->catalog->asking))
+        return -EBUSY; /* we would wait for the mount, which waits for us */
     if (request->from_pgno == 1)
         pass_begin(database);
     rc = os_alloc(&over, sizeof *over, SITE_VERIFY_PAGE);

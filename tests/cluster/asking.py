@@ -42,6 +42,33 @@ def what_a_replica_has_more_comes_back(stage):
 
 
 @test()
+def nothing_is_verified_while_a_primary_asks(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    primary.fetch_timeout = "60s"
+    primary.configure()
+    knows(primary, replica)
+    write_all(nodes, 20)
+    keep_disk(primary)
+    write_all(nodes, 30)
+    replica.kill()
+    old_disk(primary)
+    primary.launch()
+    until(lambda: "node.asking" in primary.log_text(), "it does not ask")
+    # The mount does not answer yet: whoever reads through it waits for ever.
+    for name in NAMES:
+        done = primary.command("verify", name)
+        expect_eq(done.returncode, 1, done.stdout + done.stderr)
+        expect("asks its replicas" in done.stderr, done.stderr)
+    replica.start()
+    primary.wait_ready()
+    for name in NAMES:
+        expect_eq(rows(primary, name), 50, name)
+        expect("ok" in primary.ask("verify", name), name)
+    nodes.compare_all()
+
+
+@test()
 def with_nothing_more_to_fetch_nobody_waits(stage):
     nodes = cluster.Cluster(stage, 1)
     nodes.primary.fetch_timeout = "30s"
