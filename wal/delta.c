@@ -88,7 +88,8 @@ static int file_hash(const struct database *database,
                            (uint64_t)(pgno - 1) * page_bytes, SITE_DELTA_READ);
 
     if (rc == 0)
-        *ret_hash = is_zero(page, page_bytes)
+        *ret_hash = pgno == page_lock_byte(page_bytes) ||
+                            is_zero(page, page_bytes)
                         ? 0
                         : page_hash(pgno, page, page_bytes);
     return rc;
@@ -136,6 +137,8 @@ static int database_reread(struct database *database, pgno_t first, pgno_t last,
     if (last > database->hashes.count)
         last = database->hashes.count;
     for (pgno_t pgno = first; pgno <= last && rc == 0; pgno++) {
+        if (pgno == page_lock_byte(view.page_bytes))
+            continue; /* no page has content there */
         rc = readview_page(&view, pgno, page);
         if (rc == 0)
             hashes_set(&database->hashes, pgno,

@@ -20,7 +20,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <sqlite3.h>
 #include <stdio.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define PAGE_BYTES 512u
@@ -317,6 +319,64 @@ TEST(what_was_applied_is_what_readers_see_before_a_copy_begins)
     copying_begin(database, &note);
     EXPECT_EQ(database->view.position.txid, 5);
     tells("abcd");
+    the_end();
+}
+
+/* The database is there and open, in WAL mode, of pages of 64 KiB. */
+static void has_an_open_database(void)
+{
+    char path[128], shm[140];
+
+    snprintf(path, sizeof path, "%s/files", stage_folder);
+    EXPECT_TRUE(mkdir(path, 0755) == 0 || errno == EEXIST);
+    snprintf(path, sizeof path, "%s/files/app.db", stage_folder);
+    EXPECT_EQ(close(open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600)), 0);
+    EXPECT_OK(anchor_open(&database->anchor, path));
+    EXPECT_EQ(sqlite3_exec(database->anchor.connection,
+                           "PRAGMA page_size = 65536;"
+                           "PRAGMA journal_mode = wal; CREATE TABLE t(v)",
+                           NULL, NULL, NULL),
+              SQLITE_OK);
+    snprintf(shm, sizeof shm, "%s-shm", path);
+    EXPECT_OK(os_open(&database->shm_file, AT_FDCWD, shm, O_RDWR, 0,
+                      SITE_ATTACH_SHM));
+    EXPECT_OK(walindex_open(&database->index, database->shm_file.fd, true));
+    snprintf(shm, sizeof shm, "%s-wal", path);
+    EXPECT_OK(os_open(&database->wal_file, AT_FDCWD, shm, O_RDONLY, 0,
+                      SITE_ATTACH_SHM));
+}
+
+static void the_open_database_ends(void)
+{
+    walindex_close(&database->index);
+    anchor_close(&database->anchor, false);
+    os_close(&database->shm_file);
+    os_close(&database->wal_file);
+    os_close(&database->main_file);
+}
+
+TEST(in_doubt_the_page_of_the_lock_byte_is_still_none)
+{
+    enum { SIZE = 65536 };
+    pgno_t lock_byte = page_lock_byte(SIZE);
+    struct database_copy copy = {.start = {1, 10, 0},
+                                 .page_bytes = SIZE,
+                                 .size_pages = lock_byte + 1,
+                                 .delta = true,
+                                 .doubt = true};
+
+    a_replica();
+    has_an_open_database();
+    database->view.page_bytes = SIZE;
+    EXPECT_OK(hashes_reserve(&database->hashes, lock_byte + 1));
+    hashes_set(&database->hashes, 1, 1);
+    hashes_set(&database->hashes, lock_byte + 1, 2);
+    EXPECT_OK(incoming_begin(database, &copy));
+    EXPECT_OK(tells_from(lock_byte - 1, 3));
+    EXPECT_EQ(told_count, 3);
+    EXPECT_EQ(told[1], 0);
+    EXPECT_NE(told[2], 2); /* it was read */
+    the_open_database_ends();
     the_end();
 }
 
