@@ -44,6 +44,8 @@ void backfill_if_due(struct database *database)
 
 static void base_advance(struct database *database)
 {
+    if (database->doubt)
+        return; /* nothing here is one until a copy is in place */
     database->meta.base_txid = database->apply.checkpoint_txid;
 #ifdef CANARY_LATE_BASE /* the log may forget what only the WAL has */
     database->meta.base_txid = database->view.position.txid;

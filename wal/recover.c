@@ -476,7 +476,7 @@ void recover_mark_clean(void *context, struct database *database)
 
     (void)context;
     if (database->view.state != DATABASE_CLOSED || database->needs_reread ||
-        meta->flags & META_GRAFTING || database->stopped ||
+        meta->flags & META_GRAFTING || database->stopped || database->doubt ||
         database->log == NULL || overwrite_is_on(database) ||
         database->hashes_saved_txid != database->view.position.txid)
         return;

@@ -149,7 +149,7 @@ int recover_replica(struct database *database, int rc, bool live)
     }
     if (rc == 0 && database->view.page_bytes != 0 &&
         !(database->meta.flags & META_COPIED)) {
-        why = "a copy was being put in its place";
+        why = "a copy was being put in its place, or its pages were damaged";
         rc = -EBADMSG;
     }
     rc = rc == 0 ? redo_file(database, live) : rc;

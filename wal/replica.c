@@ -76,6 +76,8 @@ void replica_save_hashes(struct database *database,
 {
     char path[96];
 
+    if (database->doubt)
+        return; /* a start would believe them */
     snprintf(path, sizeof path, "%s/hashes", database->directory);
     if (log_sync(database->log) < 0 ||
         hashes_save(&database->hashes, database->catalog->config.data_fd, path,
@@ -163,7 +165,8 @@ void replica_detach(struct database *database)
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
     }
     os_close(&database->main_file);
-    if (!attached || database->stopped || !wal_is_gone(database))
+    if (!attached || database->stopped || database->doubt ||
+        !wal_is_gone(database))
         return;
     if (database->view.position.txid != database->hashes_saved_txid)
         base_here(database);

@@ -38,7 +38,8 @@ void replica_show_prepared(struct database *database);
 /* The log becomes durable before long, and the view says so. */
 void replica_sync_soon(struct database *database);
 
-/* Writes the side file of page hashes for position. */
+/* Writes the side file of page hashes for position; not while they are in
+ * doubt. */
 void replica_save_hashes(struct database *database,
                          const struct position *position, uint32_t page_bytes);
 

@@ -6,7 +6,6 @@
 #include "wal/notes.h"
 #include "wal/primary.h"
 #include "wal/readview.h"
-#include "wal/recover.h"
 #include "wal/replica.h"
 
 #include <errno.h>
@@ -58,14 +57,18 @@ static bool damage_add(struct database *database, pgno_t pgno)
 }
 
 /* Until a copy is in place a start must not believe the side file either: what
- * it says is not what lies in the pages. */
+ * it says is not what lies in the pages. Nor the file: a log that reaches back
+ * to the first transaction gives the same hashes again. */
 static void distrust(struct database *database)
 {
+    struct meta *meta = &database->meta;
+    bool known = (meta->flags & (META_CLEAN | META_COPIED)) == 0;
     char path[96];
 
     snprintf(path, sizeof path, "%s/hashes", database->directory);
     (void)os_unlink(database->catalog->config.data_fd, path, SITE_VERIFY_PAGE);
-    if (recover_unmark_clean(database) < 0)
+    meta->flags &= ~(META_CLEAN | META_COPIED);
+    if ((known ? notes_keep_meta(database) : notes_save_meta(database)) < 0)
         notes_fails(database);
 }
 

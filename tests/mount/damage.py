@@ -140,3 +140,25 @@ def writers_that_go_on_are_no_damage(stage):
               "no pass")
         expect("ok" in node.ask("verify", name), name)
     expect("database.damaged" not in node.log_text(), "damage was claimed")
+
+
+@test(seconds=120, modes=("classic",))
+def damage_that_a_replica_found_is_not_forgotten_by_a_restart(stage):
+    """Also not with a log that reaches back to the first transaction, from
+    which all hashes can be made anew."""
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    make(primary.path(NAME))
+    nodes.compare(NAME)
+    for how in ("stop", "kill"):
+        replica.restart()  # all of it is in the file
+        nodes.compare(NAME)
+        primary.stop()
+        damage(replica, 77)
+        done = replica.command("verify", NAME)
+        expect_eq(done.returncode, 1, done.stdout + done.stderr)
+        getattr(replica, how)()
+        primary.start()
+        replica.start()
+        nodes.compare(NAME, 30)
+        expect("ok" in replica.ask("verify", NAME), how)

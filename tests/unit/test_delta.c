@@ -15,6 +15,7 @@
 #include "wal/delta.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
+#include "wal/replica.h"
 #include "wal/verify.h"
 
 #include <errno.h>
@@ -377,6 +378,26 @@ TEST(in_doubt_the_page_of_the_lock_byte_is_still_none)
     EXPECT_EQ(told[1], 0);
     EXPECT_NE(told[2], 2); /* it was read */
     the_open_database_ends();
+    the_end();
+}
+
+/* A start would believe them, and forget the doubt. */
+TEST(hashes_in_doubt_are_not_written_down)
+{
+    struct position position = {1, 10, 0};
+    char path[INCOMING_PATH_BYTES];
+
+    a_replica();
+    has_database_of("abcd");
+    incoming_path(database, "hashes", path);
+    database->doubt = true;
+    replica_save_hashes(database, &position, PAGE_BYTES);
+    EXPECT_EQ(faccessat(data_folder.fd, path, F_OK, 0), -1);
+    EXPECT_EQ(database->hashes_saved_txid, 0);
+    database->doubt = false;
+    replica_save_hashes(database, &position, PAGE_BYTES);
+    EXPECT_EQ(faccessat(data_folder.fd, path, F_OK, 0), 0);
+    EXPECT_EQ(database->hashes_saved_txid, 10);
     the_end();
 }
 
