@@ -150,6 +150,7 @@ static void copy_refuse(struct database *database)
     char reason[sizeof database->view.stopped];
 
     snprintf(reason, sizeof reason, "%s", site_failure());
+    apply_abandon(database); /* what of it is written is not published */
     if (!incoming->sparse || incoming->delta.doubt)
         database->whole = true;
     apply_abandon(database);

@@ -108,11 +108,20 @@ static int place_by_rename(struct database *database)
     return os_sync_dir(dirfd, parent, SITE_INCOMING_PLACE);
 }
 
+/* Read again, perhaps long after it came. */
 static int copy_page(struct incoming *incoming, pgno_t pgno, uint8_t *page)
 {
-    return os_pread_full(&incoming->file, page, incoming->page_bytes,
-                         (uint64_t)(pgno - 1) * incoming->page_bytes,
-                         SITE_INCOMING_WRITE);
+    uint64_t hash = hashes_get(&incoming->hashes, pgno);
+    int rc = os_pread_full(&incoming->file, page, incoming->page_bytes,
+                           (uint64_t)(pgno - 1) * incoming->page_bytes,
+                           SITE_INCOMING_WRITE);
+
+    if (rc == 0 && hash != 0 &&
+        hash != page_hash(pgno, page, incoming->page_bytes))
+        rc = site_fail(SITE_INCOMING_PLACE,
+                       "a page of the copy is not what it was when it came",
+                       EBADMSG);
+    return rc;
 }
 
 /* Page 1, of the copy or, when it is the same, of the database. */

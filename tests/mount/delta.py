@@ -136,6 +136,30 @@ def a_first_copy_that_is_cut_off_goes_on_where_it_was(stage):
 
 
 @test(seconds=90)
+def what_came_and_is_not_what_it_was_takes_no_place(stage):
+    """A copy was cut off; then the disk changes a page of what came."""
+    nodes, between = away(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    replica.stop()
+    change(primary.path(NAME), *range(1, ROWS + 1))
+    lose_the_log(primary)
+    between.cut = between.taken + ROWS * PAGE // 2
+    replica.start()
+    until(lambda: between.closed, "the copy does not come")
+    part, = glob.glob(os.path.join(replica.data, "db/*/incoming"))
+    with open(part, "r+b") as file:
+        file.seek(700 * PAGE + 2000)
+        was = file.read(4)
+        expect(was != bytes(4), "that page did not come")
+        file.seek(700 * PAGE + 2000)
+        file.write(bytes(255 - byte for byte in was))
+    between.open()
+    nodes.compare(NAME, 30)
+    expect("database.stopped" in replica.log_text(), "it was not noticed")
+    expect("ok" in replica.ask("verify", NAME), "verify")
+
+
+@test(seconds=90)
 def a_file_that_no_log_explains_is_kept_and_compared(stage):
     nodes, between = away(stage)
     primary, replica = nodes.primary, nodes.replicas[0]
