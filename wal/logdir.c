@@ -10,8 +10,12 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
+
+#define ASIDE "log-aside-"
 
 void logdir_remove(struct database *database, const char *path)
 {
@@ -34,7 +38,30 @@ void logdir_remove(struct database *database, const char *path)
     (void)unlinkat(database->catalog->config.data_fd, path, AT_REMOVEDIR);
 }
 
-/* The log moves aside, for people; it is not deleted. */
+/* Those put aside before `kept`, or by a clock that was wrong. */
+static void asides_remove(struct database *database, const char *kept)
+{
+    int fd = os_openat(database->catalog->config.data_fd, database->directory,
+                       O_RDONLY | O_DIRECTORY, 0);
+    DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+    struct dirent *entry;
+    char path[96 + NAME_MAX];
+
+    if (dir == NULL) {
+        if (fd >= 0)
+            close(fd);
+        return;
+    }
+    while ((entry = readdir(dir)) != NULL) {
+        snprintf(path, sizeof path, "%s/%s", database->directory,
+                 entry->d_name);
+        if (strncmp(entry->d_name, ASIDE, strlen(ASIDE)) == 0 &&
+            strcmp(path, kept) != 0)
+            logdir_remove(database, path);
+    }
+    closedir(dir);
+}
+
 int logdir_put_aside(struct database *database)
 {
     int dirfd = database->catalog->config.data_fd;
@@ -42,9 +69,11 @@ int logdir_put_aside(struct database *database)
     int rc;
 
     snprintf(path, sizeof path, "%s/log", database->directory);
-    snprintf(aside, sizeof aside, "%s/log-aside-%llx", database->directory,
+    snprintf(aside, sizeof aside, "%s/" ASIDE "%llx", database->directory,
              (unsigned long long)clock_wall_ns());
     rc = os_rename(dirfd, path, aside, SITE_REPLICA_LOG);
+    if (rc == 0)
+        asides_remove(database, aside);
     return rc == -ENOENT ? 0 : rc;
 }
 

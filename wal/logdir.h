@@ -11,7 +11,8 @@
 /* Removes a log directory below data and what is in it. */
 void logdir_remove(struct database *database, const char *path);
 
-/* Renames the log's directory, so that people can look at it. */
+/* Renames the log's directory, so that people can look at it; one that was put
+ * aside before goes. */
 int logdir_put_aside(struct database *database);
 
 /* log, in directory path, becomes the database's; the old one moves aside. */

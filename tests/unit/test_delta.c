@@ -14,10 +14,12 @@
 #include "wal/copying.h"
 #include "wal/delta.h"
 #include "wal/incoming.h"
+#include "wal/logdir.h"
 #include "wal/notes.h"
 #include "wal/replica.h"
 #include "wal/verify.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
@@ -398,6 +400,36 @@ TEST(hashes_in_doubt_are_not_written_down)
     replica_save_hashes(database, &position, PAGE_BYTES);
     EXPECT_EQ(faccessat(data_folder.fd, path, F_OK, 0), 0);
     EXPECT_EQ(database->hashes_saved_txid, 10);
+    the_end();
+}
+
+static unsigned logs_aside(void)
+{
+    int fd = openat(data_folder.fd, database->directory,
+                    O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *dir = fdopendir(fd);
+    struct dirent *entry;
+    unsigned count = 0;
+
+    EXPECT_TRUE(dir != NULL);
+    while ((entry = readdir(dir)) != NULL)
+        count += strncmp(entry->d_name, "log-aside-", 10) == 0;
+    closedir(dir);
+    return count;
+}
+
+/* Each may be as large as log.retain. */
+TEST(of_the_logs_that_copies_replaced_one_stays)
+{
+    char path[INCOMING_PATH_BYTES];
+
+    a_replica();
+    incoming_path(database, "log", path);
+    for (int i = 0; i < 3; i++) {
+        EXPECT_OK(logdir_put_aside(database));
+        EXPECT_EQ(logs_aside(), 1);
+        EXPECT_EQ(mkdirat(data_folder.fd, path, 0700), 0);
+    }
     the_end();
 }
 
