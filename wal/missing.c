@@ -49,6 +49,14 @@ static bool take(struct catalog *catalog, const char *name,
     return found;
 }
 
+/* Not buried: whoever asks again finds it. The list had room for it. */
+static void put_back(struct catalog *catalog, const struct missing *missing)
+{
+    pthread_mutex_lock(&catalog->lock);
+    catalog->missing[catalog->missing_count++] = *missing;
+    pthread_mutex_unlock(&catalog->lock);
+}
+
 /* Its folder becomes a tombstone; its log is kept. */
 static int bury(struct database *old)
 {
@@ -87,11 +95,13 @@ int missing_end(struct database *database)
     if (!take(catalog, database->name, &missing))
         return 0;
     old = catalog_make(catalog, missing.name, &missing.lineage);
-    free(missing.name);
-    if (old == NULL)
-        return site_fail(SITE_CATALOG_ADD, database->name, ENOMEM);
-    rc = bury(old);
+    rc = old == NULL ? site_fail(SITE_CATALOG_ADD, database->name, ENOMEM)
+                     : bury(old);
     database_unref(old);
+    if (rc < 0)
+        put_back(catalog, &missing);
+    else
+        free(missing.name);
     return rc;
 }
 
