@@ -92,13 +92,15 @@ int logdir_replace(struct database *database, struct log *log, const char *path)
     if (rc == 0)
         rc = os_rename(database->catalog->config.data_fd, path, own,
                        SITE_REPLICA_LOG);
-    /* Before anybody is told that something in it is durable. */
-    if (rc == 0)
-        rc = os_sync_dir(database->catalog->config.data_fd, database->directory,
-                         SITE_REPLICA_LOG);
     if (rc < 0)
         return rc;
     database->retired[database->retired_count++] = database->log;
     __atomic_store_n(&database->log, log, __ATOMIC_RELEASE);
     return 0;
+}
+
+int logdir_sync(struct database *database)
+{
+    return os_sync_dir(database->catalog->config.data_fd, database->directory,
+                       SITE_REPLICA_LOG);
 }

@@ -15,8 +15,13 @@ void logdir_remove(struct database *database, const char *path);
  * aside before goes. */
 int logdir_put_aside(struct database *database);
 
-/* log, in directory path, becomes the database's; the old one moves aside. */
+/* log, in directory path, becomes the database's; the old one moves aside. A
+ * failure leaves the old one the database's. */
 int logdir_replace(struct database *database, struct log *log,
                    const char *path);
+
+/* After it, and before anybody is told that something in the log is durable:
+ * a power cut leaves it the database's. May be tried again. */
+int logdir_sync(struct database *database);
 
 #endif

@@ -329,7 +329,7 @@ static int place_end(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
     char path[INCOMING_PATH_BYTES];
-    int rc = 0;
+    int rc;
 
     if (incoming->log != NULL) {
         incoming_path(database, "log-incoming", path);
@@ -338,6 +338,9 @@ static int place_end(struct database *database)
             return rc;
         incoming->log = NULL;
     }
+    rc = logdir_sync(database);
+    if (rc < 0)
+        return rc;
     hashes_free(&database->hashes);
     database->hashes = incoming->hashes;
     incoming->hashes = (struct hashes){0};

@@ -79,7 +79,7 @@ static int log_begin(struct database *database, bool live)
             rc = logdir_replace(database, log, path);
         if (rc < 0)
             log_close(log);
-        return rc;
+        return rc < 0 ? rc : logdir_sync(database);
     }
     log_close(database->log);
     database->log = NULL;

@@ -1,5 +1,6 @@
 """Calls of a daemon that fail, by the name of their site: what it had taken on
 is done later, whole, and nothing half done is ever seen."""
+import glob
 import os
 import signal
 
@@ -114,6 +115,36 @@ def a_meta_file_that_could_not_be_written_is_not_taken_for_written(stage):
             token = node.token(NAME)
         node.kill().start()
         node.reach(NAME, token, 5)
+
+
+@test(seconds=120)
+def a_copy_whose_log_cannot_take_its_place_takes_it_later(stage):
+    """The old log moves aside, the new one takes its name, and the folder is
+    synced: each of them fails once."""
+    nodes = prepare(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    for call in range(1, 4):
+        replica.stop()
+        with sql.connect(primary.path(NAME)) as db:
+            db.execute("INSERT INTO small(v) VALUES(?)", (call,))
+        primary.stop()
+        for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
+            os.unlink(name)  # so that it has to be compared
+        primary.start()
+        start = len(replica.log_text())
+        os.environ["TIDEMARK_FAULT"] = "replica.log=%d:EIO" % call
+        try:
+            replica.start()
+        finally:
+            del os.environ["TIDEMARK_FAULT"]
+        nodes.compare(NAME)
+        expect("replica.log" in replica.log_text()[start:],
+               "call %d never failed" % call)
+        with sql.connect(primary.path(NAME)) as db:
+            db.execute("INSERT INTO small(v) VALUES(?)", (call,))
+        nodes.compare(NAME)
+        replica.kill().start()
+        nodes.compare(NAME)
 
 
 @test(seconds=60)
