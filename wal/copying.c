@@ -153,7 +153,6 @@ static void copy_refuse(struct database *database)
     apply_abandon(database); /* what of it is written is not published */
     if (!incoming->sparse || incoming->delta.doubt)
         database->whole = true;
-    apply_abandon(database);
     incoming_abandon(database);
     delta_show(database);
     replica_stop(database, reason);
