@@ -7,7 +7,7 @@
 
 #include <stdlib.h>
 
-#define SEGMENTS_LEAST 4 /* in a log that is at the level */
+#define SEGMENTS_LEAST 4                    /* in a log that is at the level */
 #define ROOM(total) ((total) - (total) / 8) /* trimmed to, so that it lasts */
 
 static int size_compare(const void *a, const void *b)
