@@ -241,6 +241,7 @@ struct database {
     txid_t hashes_saved_txid;
     uint64_t hashes_saved_bytes; /* log bytes at the last save */
     uint64_t retention_due_ns;   /* look at the log's age then */
+    uint64_t over_due_ns;        /* look not before, though it is too large */
     struct anchor anchor;
     struct os_file main_file; /* backing; open while opened or attached */
     struct os_file wal_file;  /* capture: backing; apply: through the mount */

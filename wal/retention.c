@@ -18,6 +18,7 @@
 #define LOOKS_PER_AGE 8u              /* so it is kept to an eighth */
 #define LOOK_FIRST_NS (60 * NS_PER_S)
 #define LOOK_LEAST_NS (1 * NS_PER_S)
+#define OVER_PAUSE_NS (5 * NS_PER_S) /* what is left is needed, for a while */
 
 bool retention_is_due(struct database *database)
 {
@@ -32,7 +33,8 @@ bool retention_is_over(struct database *database)
 {
     return database->log != NULL &&
            log_bytes(database->log) >
-               atomic_load(&database->catalog->log_level);
+               atomic_load(&database->catalog->log_level) &&
+           clock_now_ns() >= database->over_due_ns;
 }
 
 txid_t retention_base(const struct database *database)
@@ -116,6 +118,8 @@ void retention_apply(struct database *database, txid_t base)
                         0, before);
     if (trimmed > 0)
         show(database);
+    if (trimmed < STEP_SEGMENTS)
+        database->over_due_ns = clock_now_ns() + OVER_PAUSE_NS;
     if (trimmed == STEP_SEGMENTS || pause < LOOK_LEAST_NS)
         pause = LOOK_LEAST_NS;
     database->retention_due_ns = clock_now_ns() + pause;

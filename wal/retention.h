@@ -20,7 +20,8 @@
 /* A while has passed since the last look: worth moving the base for. */
 bool retention_is_due(struct database *database);
 
-/* All logs together are too large, and this one is one of the large ones. */
+/* All logs together are too large, this one is one of the large ones, and it is
+ * a while since all of it was needed. */
 bool retention_is_over(struct database *database);
 
 /* A replica's: recovery needs what comes after, for file and hashes. */

@@ -217,6 +217,26 @@ TEST(logs_that_are_too_large_together_are_trimmed_though_each_may_be_larger)
     the_end();
 }
 
+/* Each look writes the side file: 8 bytes a page, synced. */
+TEST(a_log_that_is_too_large_and_needed_is_not_looked_at_with_every_commit)
+{
+    a_primary_with_a_log();
+    atomic_store(&catalog->log_level, 1);
+    database_pin(database, &rng, 1); /* a copy is under way */
+    retention_step(database, false);
+    EXPECT_EQ(log_first_txid(database->log), 1);
+    EXPECT_EQ(database->hashes_saved_txid, 15);
+    commits(1);
+    retention_step(database, false);
+    EXPECT_EQ(database->hashes_saved_txid, 15);
+    database_pin(database, &rng, 0);
+    database->over_due_ns = 0; /* a while later */
+    retention_step(database, false);
+    EXPECT_EQ(database->hashes_saved_txid, 16);
+    EXPECT_GT(log_first_txid(database->log), 7);
+    the_end();
+}
+
 TEST(what_recovery_redoes_is_kept_whatever_its_age)
 {
     a_primary_with_a_log();
