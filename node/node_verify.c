@@ -37,10 +37,10 @@ static void look_answer(const struct look *look)
                                 (json_int_t)request->damaged_pgno));
     else if (request->rc == -EBUSY)
         control_fail(look->call, CONTROL_BUSY,
-                     "verify: %s: its content is being copied from the "
-                     "primary, or it is held back, or this is a primary that "
-                     "asks its replicas first; try again when `tidemark "
-                     "status` says it is ok",
+                     "verify: %s: there is nothing to compare now: it is "
+                     "being copied from the primary, held back, or emptied, or "
+                     "this primary asks its replicas first; try again when "
+                     "`tidemark status` says it is ok",
                      name);
     else
         control_fail(look->call, CONTROL_UNAVAILABLE,

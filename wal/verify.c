@@ -95,7 +95,10 @@ static int look(struct database *database, pgno_t pgno, uint64_t *ret_hash)
 
     if (rc < 0)
         return rc;
-    rc = os_alloc(&page, view.page_bytes, SITE_VERIFY_PAGE);
+    if (view.page_bytes == 0)
+        rc = -EAGAIN; /* emptied: wait for what becomes of it */
+    if (rc == 0)
+        rc = os_alloc(&page, view.page_bytes, SITE_VERIFY_PAGE);
     if (rc == 0)
         rc = readview_page(&view, pgno, page);
     if (rc == 0)
@@ -220,8 +223,8 @@ static int range_open(struct database *database, struct look_over *over)
         rc = readview_open(&view, database);
     if (rc < 0)
         return rc;
-    /* A file that lost its header is re-read first. */
-    rc = view.page_bytes == 0 ? -EAGAIN : pages_look(over, &view);
+    rc = view.page_bytes == 0 ? -EBUSY /* emptied, and left so */
+                              : pages_look(over, &view);
     over->request->size_pages = database->hashes.count;
     over->request->page_bytes = view.page_bytes;
     readview_close(&view);

@@ -142,6 +142,21 @@ def writers_that_go_on_are_no_damage(stage):
     expect("database.damaged" not in node.log_text(), "damage was claimed")
 
 
+@test(seconds=60)
+def a_database_that_was_emptied_is_not_compared(stage):
+    node = cluster.single(stage)
+    make(node.path(NAME), "delete")
+    expect("ok" in node.ask("verify", NAME), "verify")
+    with open(node.path(NAME), "w"):
+        pass  # and left empty
+    done = node.command("verify", NAME)
+    expect_eq(done.returncode, 1, done.stdout + done.stderr)
+    node.check_alive()
+    make(node.path(NAME), "delete")
+    until(lambda: "ok" in node.command("verify", NAME).stdout, "verify, again")
+    expect("database.damaged" not in node.log_text(), "damage was claimed")
+
+
 @test(seconds=120, modes=("classic",))
 def damage_that_a_replica_found_is_not_forgotten_by_a_restart(stage):
     """Also not with a log that reaches back to the first transaction, from
