@@ -141,6 +141,16 @@ static void tell_unfetched(const struct asking_peer *peer,
               (unsigned long long)has->received_txid, logger_quote(why));
 }
 
+static bool has_told(struct asking_peer *peer, const struct database *database)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &peer->told)
+    if (LIST_ENTRY(link, struct told, link)->database == database)
+        return true;
+    return false;
+}
+
 static int hear_database(struct asking_peer *peer,
                          const struct message *message)
 {
@@ -159,6 +169,8 @@ static int hear_database(struct asking_peer *peer,
         tell_unfetched(peer, &has,
                        "the replica has more, but here its log or its page "
                        "hashes are damaged, or programs have it open");
+    } else if (has_told(peer, database)) {
+        rc = -EPROTO; /* once is enough for a list */
     } else if ((rc = os_alloc(&told, sizeof *told, SITE_ASKING_ALLOC)) == 0) {
         told->database = database_ref(database);
         told->has = has;
@@ -261,11 +273,12 @@ static struct told *best_of(struct asking *asking, struct database *database,
     {
         struct asking_peer *peer = LIST_ENTRY(peers, struct asking_peer, link);
 
+        /* One that stalls in its list has its turn when that is over. */
         LIST_EACH(link, safe, &peer->told)
         {
             struct told *told = LIST_ENTRY(link, struct told, link);
 
-            if (told->database != database ||
+            if (!peer->listed || told->database != database ||
                 (best != NULL &&
                  told->has.received_txid <= best->has.received_txid))
                 continue;
