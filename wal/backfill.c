@@ -12,6 +12,7 @@
 
 #include "wal/apply.h"
 #include "wal/notes.h"
+#include "wal/recover.h"
 #include "wal/replica.h"
 #include "wal/retention.h"
 #include "wal/worker.h"
@@ -27,6 +28,7 @@ static uint32_t wal_limit(const struct database *database)
 
     return frames < WAL_LIMIT_FRAMES ? WAL_LIMIT_FRAMES : frames;
 }
+
 void backfill_if_due(struct database *database)
 {
     struct apply *apply = &database->apply;
@@ -36,6 +38,11 @@ void backfill_if_due(struct database *database)
         apply->header.max_frame < limit ||
         apply->header.max_frame < apply->checkpoint_next)
         return;
+    /* From now on the file is not the one that was left in order. */
+    if (recover_unmark_clean(database) < 0) {
+        notes_fails(database);
+        return;
+    }
     if (worker_submit(database, WORKER_CHECKPOINT) < 0)
         return; /* the next batch asks again */
     apply->checkpointing = true;

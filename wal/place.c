@@ -313,9 +313,9 @@ static int file_check(struct database *database)
 /* Recovery cannot rely on file and log while one of them is replaced. */
 static int place_begin(struct database *database)
 {
-    if (!(database->meta.flags & META_COPIED))
+    if (!(database->meta.flags & (META_COPIED | META_CLEAN)))
         return 0;
-    database->meta.flags &= ~META_COPIED;
+    database->meta.flags &= ~(META_COPIED | META_CLEAN);
     return notes_save_meta(database);
 }
 

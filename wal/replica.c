@@ -149,7 +149,7 @@ static void base_here(struct database *database)
 
 void replica_detach(struct database *database)
 {
-    bool attached = database->anchor.connection != NULL;
+    bool attached = database->anchor.connection != NULL, unmarked = true;
 
     ASSERT(!database->apply.checkpointing);
     if (attached) {
@@ -159,7 +159,10 @@ void replica_detach(struct database *database)
         notes_state(database, DATABASE_ATTACHING);
         if (log_sync(database->log) < 0)
             notes_fails(database);
-        attach_close(database, true);
+        /* SQLite copies the WAL back: the file changes. */
+        if (database->apply.header.max_frame > 0)
+            unmarked = recover_unmark_clean(database) == 0;
+        attach_close(database, unmarked);
         apply_free(&database->apply);
         notes_state(database,
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);

@@ -208,3 +208,29 @@ def commits_that_the_primary_lost_are_kept_and_its_own_are_fetched(stage):
     expect_eq(sql.look(lost[0], "PRAGMA integrity_check"), "ok")
     expect_eq(sql.look(replica.path(NAME),
                        "SELECT count(*) FROM t WHERE id = 99999"), 0)
+
+
+@test(seconds=120)
+def a_replica_that_rested_worked_on_and_was_killed_needs_no_copy(stage):
+    """When it let go it noted what the file looks like; it is another one after
+    the next checkpoint, and that is nobody's doing but its own."""
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    make(primary.path(NAME), 300)
+    nodes.compare(NAME)
+    until(lambda: replica.databases()[NAME]["state"] == "closed",
+          "it does not let go", 40)
+    before = replica.databases()[NAME]["counters"]["checkpoints"]
+    rounds = iter(range(1, 200))
+
+    def is_checkpointed():
+        change(primary.path(NAME), *range(1, 300), next(rounds))
+        nodes.settle(NAME)
+        return replica.databases()[NAME]["counters"]["checkpoints"] > before
+    until(is_checkpointed, "no checkpoint", 40)
+    nodes.settle(NAME)
+    copies = replica.copies(NAME)
+    replica.kill().start()
+    nodes.compare(NAME)
+    expect_eq(replica.copies(NAME), copies, "copies")
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
