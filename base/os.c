@@ -305,6 +305,22 @@ int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
     return parent_sync(dirfd, path, site);
 }
 
+char *os_read_text(const char *path)
+{
+    FILE *file = fopen(path, "re");
+    char *text = NULL;
+    size_t size = 0;
+
+    if (file == NULL)
+        return NULL;
+    if (getdelim(&text, &size, '\0', file) < 0) {
+        free(text);
+        text = NULL;
+    }
+    fclose(file);
+    return text;
+}
+
 int os_alloc(void *ret_pointer, size_t size, enum site site)
 {
     int fault = site_fault(site);

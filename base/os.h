@@ -81,6 +81,10 @@ int os_sync_dir(int dirfd, const char *path, enum site site);
 int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
                enum site site);
 
+/* All of a text that has no size, as those of /proc: the caller's, to be freed;
+ * NULL when it cannot be read or is empty. No site: nothing hangs on it. */
+char *os_read_text(const char *path);
+
 /* Zeroed memory; -ENOMEM. os_free takes NULL and sets the pointer to NULL. */
 int os_alloc(void *ret_pointer, size_t size, enum site site);
 void os_free(void *pointer_to_pointer);

@@ -28,6 +28,7 @@
 #include <unistd.h>
 
 #define DEVICE "/dev/fuse"
+#define MOUNTINFO "/proc/self/mountinfo"
 #define STALE_MAX 16 /* dead mounts upon each other */
 #define UNMOUNT_WAIT_NS (2 * NS_PER_S)
 #define UNMOUNT_PAUSE_NS (20 * NS_PER_MS)
@@ -98,27 +99,10 @@ bool mountpoint_find(const char *mountinfo, const char *path, char *ret_type,
     return found;
 }
 
-/* All of /proc/self/mountinfo, or NULL. */
-static char *mountinfo_read(void)
-{
-    FILE *file = fopen("/proc/self/mountinfo", "re");
-    char *text = NULL;
-    size_t size = 0;
-
-    if (file == NULL)
-        return NULL;
-    if (getdelim(&text, &size, '\0', file) < 0) {
-        free(text);
-        text = NULL;
-    }
-    fclose(file);
-    return text;
-}
-
 /* How many mounts lie upon each other at path. */
 static unsigned mounts_at(const char *path)
 {
-    char *text = mountinfo_read();
+    char *text = os_read_text(MOUNTINFO);
     unsigned count = 0;
 
     for (const char *line = text; line != NULL && *line != '\0';) {
@@ -134,7 +118,7 @@ static unsigned mounts_at(const char *path)
 
 static bool is_ours(const char *path)
 {
-    char *text = mountinfo_read(), type[64];
+    char *text = os_read_text(MOUNTINFO), type[64];
     bool ours = text != NULL &&
                 mountpoint_find(text, path, type, sizeof type) &&
                 strcmp(type, MOUNTPOINT_FSTYPE) == 0;

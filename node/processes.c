@@ -9,6 +9,7 @@
  */
 #include "node/processes.h"
 
+#include "base/os.h"
 #include "node/doctor_facts.h"
 
 #include <ctype.h>
@@ -36,23 +37,13 @@ struct walk {
 
 char *process_read(int pid, const char *name)
 {
-    char path[80], *text = NULL;
-    size_t size = 0;
-    FILE *file;
+    char path[80];
 
     if (pid == 0)
         snprintf(path, sizeof path, "/proc/%s", name);
     else
         snprintf(path, sizeof path, "/proc/%d/%s", pid, name);
-    file = fopen(path, "re");
-    if (file == NULL)
-        return NULL;
-    if (getdelim(&text, &size, '\0', file) < 0) {
-        free(text);
-        text = NULL;
-    }
-    fclose(file);
-    return text;
+    return os_read_text(path);
 }
 
 void process_name(int pid, char ret_name[PROCESS_NAME_BYTES])
