@@ -2,6 +2,8 @@
 /* wal/epoch.c - see epoch.h. */
 #include "wal/epoch.h"
 
+#include "wal/notes.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/random.h>
@@ -73,4 +75,16 @@ void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)
     if (epoch > catalog->epoch)
         catalog->epoch = epoch;
     pthread_mutex_unlock(&catalog->lock);
+}
+
+int epoch_take(struct database *database, const struct record_header *header)
+{
+    int rc;
+
+    if (header->epoch <= history_last(&database->history))
+        return 0;
+    pthread_mutex_lock(&database->lock);
+    rc = history_begin(&database->history, header->epoch, header->first_txid);
+    pthread_mutex_unlock(&database->lock);
+    return rc < 0 ? rc : notes_save_meta(database);
 }

@@ -15,4 +15,8 @@ int epoch_load(struct catalog *catalog);
  * captured under the old one; on disk before it is used. A replica does not. */
 int epoch_renew(struct catalog *catalog);
 
+/* A record's epoch, when the history has not got it, is on disk before the log
+ * has the record. Writer thread; negative errno of the save. */
+int epoch_take(struct database *database, const struct record_header *header);
+
 #endif

@@ -12,6 +12,7 @@
  */
 #include "wal/graft.h"
 
+#include "wal/epoch.h"
 #include "wal/notes.h"
 #include "wal/recover.h"
 #include "wal/redo.h"
@@ -127,26 +128,6 @@ static int record_fits(struct database *database,
     return 0;
 }
 
-/* The history names an epoch before the log has a record of it. */
-static int epoch_take(struct database *database,
-                      const struct record_header *header)
-{
-    int rc;
-
-    if (header->epoch <= history_last(&database->history))
-        return 0;
-    pthread_mutex_lock(&database->lock);
-    rc = history_begin(&database->history, header->epoch, header->first_txid);
-    pthread_mutex_unlock(&database->lock);
-    return rc < 0 ? rc : notes_save_meta(database);
-}
-
-/* True when it completes transactions. */
-static bool completes(const struct record_header *header)
-{
-    return header->part == header->parts && !(header->flags & RECORD_PREPARED);
-}
-
 static int record_take(struct database *database, struct blob *blob)
 {
     struct record record;
@@ -161,7 +142,7 @@ static int record_take(struct database *database, struct blob *blob)
         rc = epoch_take(database, &record.header);
     if (rc == 0)
         rc = log_append(database->log, &record.header, blob);
-    if (rc == 0 && completes(&record.header)) {
+    if (rc == 0 && record_completes(&record.header)) {
         pthread_mutex_lock(&database->lock);
         database->view.received_txid = record.header.last_txid;
         pthread_mutex_unlock(&database->lock);

@@ -2,20 +2,14 @@
 /* wal/incoming.c - see incoming.h. */
 #include "wal/incoming.h"
 
-#include "wal/apply.h"
-#include "wal/attach.h"
 #include "wal/delta.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
-#include "wal/readview.h"
 #include "wal/redo.h"
-#include "wal/replica.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
-#include <unistd.h>
 
 void incoming_path(const struct database *database, const char *what,
                    char path[INCOMING_PATH_BYTES])

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "wal/apply.h"
+#include "wal/epoch.h"
 #include "wal/incoming.h"
 #include "wal/notes.h"
 #include "wal/redo.h"
@@ -66,12 +67,6 @@ static bool is_whole(const struct record_header *header)
            !(header->flags & (RECORD_PREPARED | RECORD_RESOLVE));
 }
 
-/* True when the record completes transactions that can now be applied. */
-static bool completes(const struct record_header *header)
-{
-    return header->part == header->parts && !(header->flags & RECORD_PREPARED);
-}
-
 /* What was applied becomes visible, and the position with it. */
 static int publish(struct database *database)
 {
@@ -115,7 +110,7 @@ static int apply_blob(struct database *database,
     struct record record;
     int rc;
 
-    if (!completes(header))
+    if (!record_completes(header))
         return 0;
     if (!database->incoming.active && is_for_file(database, header)) {
         if (header->pages > 0 || !is_whole(header)) {
@@ -162,18 +157,12 @@ static int offer_check(struct database *database,
     return 0;
 }
 
-/* The highest epoch seen is on disk before it is used. */
 static int offer_epoch(struct database *database,
                        const struct record_header *header)
 {
-    int rc;
-
     if (header->epoch <= history_last(&database->history))
         return notes_keep_meta(database);
-    pthread_mutex_lock(&database->lock);
-    rc = history_begin(&database->history, header->epoch, header->first_txid);
-    pthread_mutex_unlock(&database->lock);
-    return rc < 0 ? rc : notes_save_meta(database);
+    return epoch_take(database, header);
 }
 
 /* It is in the log. A PREPARED counts as received only in the ACK: what the
@@ -185,7 +174,7 @@ static void received_set(struct database *database,
 
     if (header->part < header->parts)
         return;
-    if (completes(header)) {
+    if (record_completes(header)) {
         pthread_mutex_lock(&database->lock);
         database->view.received_txid = header->last_txid;
         pthread_mutex_unlock(&database->lock);

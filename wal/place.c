@@ -142,6 +142,17 @@ static int page_one(struct database *database, uint8_t *page)
     return rc;
 }
 
+/* The file has nothing of it that is needed. Of a copy that was not compared
+ * it has them all; the table it would be compared with may be why. */
+static bool is_left_out(const struct database *database, pgno_t pgno)
+{
+    const struct incoming *incoming = &database->incoming;
+    uint64_t hash = hashes_get(&incoming->hashes, pgno);
+
+    return hash == 0 ||
+           (incoming->sparse && hash == hashes_get(&database->hashes, pgno));
+}
+
 /* All that differ but page 1, the next of `record` each. */
 static int differing_apply(struct database *database, struct record *record,
                            uint8_t *page)
@@ -151,12 +162,7 @@ static int differing_apply(struct database *database, struct record *record,
 
     record->images = page;
     for (pgno_t pgno = 2; pgno <= incoming->size_pages && rc == 0; pgno++) {
-        uint64_t hash = hashes_get(&incoming->hashes, pgno);
-
-        /* Of a copy that was not compared the file has them all; the table it
-         * would be compared with may be why. */
-        if (hash == 0 ||
-            (incoming->sparse && hash == hashes_get(&database->hashes, pgno)))
+        if (is_left_out(database, pgno))
             continue;
         rc = copy_page(incoming, pgno, page);
         record->pgnos = &pgno;
@@ -298,14 +304,9 @@ static int file_check(struct database *database)
     if (!incoming->kept)
         return 0;
     rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_PLACE);
-    for (pgno_t pgno = 1; pgno <= incoming->size_pages && rc == 0; pgno++) {
-        uint64_t hash = hashes_get(&incoming->hashes, pgno);
-
-        if (hash == 0 ||
-            (incoming->sparse && hash == hashes_get(&database->hashes, pgno)))
-            continue;
-        rc = copy_page(incoming, pgno, page);
-    }
+    for (pgno_t pgno = 1; pgno <= incoming->size_pages && rc == 0; pgno++)
+        if (!is_left_out(database, pgno))
+            rc = copy_page(incoming, pgno, page);
     os_free(&page);
     return rc == -ENODATA ? -EBADMSG : rc;
 }

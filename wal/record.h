@@ -137,6 +137,12 @@ static inline struct position record_position(const struct record_header *h)
     return (struct position){h->epoch, h->last_txid, h->sum_after};
 }
 
+/* True when it completes transactions that can now be applied. */
+static inline bool record_completes(const struct record_header *h)
+{
+    return h->part == h->parts && !(h->flags & RECORD_PREPARED);
+}
+
 /* True when the last part of this record moves the database's position. */
 static inline bool record_moves(const struct record_header *h)
 {
