@@ -254,7 +254,6 @@ struct database {
     struct walindex_header attach_at; /* captured so far in a WAL that an
                                          earlier attachment left behind */
     bool attach_at_valid;
-    struct meta_fingerprint attach_from; /* the file at the first try */
     bool paced; /* [lock] capture looks at intervals, no events; see pace.h */
     struct list ready;   /* [lock] parked requests, each after what it must */
     struct list waiting; /* [lock] those that could not be answered yet */

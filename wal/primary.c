@@ -130,20 +130,15 @@ static void attached_enter(struct database *database)
     (void)pass(database);
 }
 
-/* The file, while somebody kept us from attaching (locking_mode=EXCLUSIVE):
- * what changes there then comes from a WAL that nobody saw. */
-static int file_now(struct database *database, struct meta_fingerprint *ret)
-{
-    return meta_take_fingerprint(database->catalog->config.data_fd,
-                                 database->backing, ret);
-}
-
+/* The file is not as the position's last commit left it: what changed comes
+ * from a WAL that was there and went before we attached, seen by nobody. */
 static bool was_checkpointed(struct database *database)
 {
     struct meta_fingerprint now;
 
-    return file_now(database, &now) < 0 ||
-           !meta_fingerprint_is_equal(&now, &database->attach_from);
+    return meta_take_fingerprint(database->catalog->config.data_fd,
+                                 database->backing, &now) < 0 ||
+           !meta_fingerprint_is_equal(&now, &database->explained);
 }
 
 static void attach_try(struct database *database)
@@ -152,8 +147,6 @@ static void attach_try(struct database *database)
 
     if (rollback_is_pending(database))
         return; /* first what was committed before; that wakes us */
-    if (database->view.state != DATABASE_ATTACHING)
-        (void)file_now(database, &database->attach_from);
     notes_state(database, DATABASE_ATTACHING);
     attach_unwatch(database);
     rc = attach_open(database);

@@ -248,7 +248,6 @@ static int check_page_one(struct database *database, bool wal_missing)
         database->needs_reread = true;
     os_free(&page);
     os_close(&database->main_file);
-    rollback_explained(database);
     return 0;
 }
 
@@ -357,7 +356,6 @@ static int log_goes_on(struct wal_walk *walk, bool *ret_redone)
     if (rc < 0)
         return rc == -ENOENT ? 0 : rc; /* its beginning was trimmed */
     *ret_redone = true;
-    rollback_explained(database);
     notes_event(database, DATABASE_EVENT_RECOVERED,
                 "the WAL ends before the log does; redone from the log, the "
                 "WAL is kept in lost/");
@@ -404,6 +402,8 @@ int recover_wal(struct database *database)
         notes_event(database, DATABASE_EVENT_RECOVERED,
                     "the log does not explain what is in the files; "
                     "re-reading");
+    else if (rc == 0)
+        rollback_explained(database);
     return rc;
 }
 

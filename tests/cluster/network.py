@@ -74,8 +74,9 @@ def a_stream_cut_or_changed_at_any_byte_goes_on_at_the_exact_record(stage):
             worker.check()
     wait_connected(replica)
     load.compare()
+    # Not each: a connection may end before a database is asked for on it.
     opens = replica.opened()
-    expect(len(opens) > FAULTS, "opens: %s" % opens)
+    expect(len(opens) > FAULTS // 2, "opens: %s" % opens)
     expect_eq(replica.copies(), copies, "copies, when all is in the log")
     load.stop()
 

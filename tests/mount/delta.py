@@ -135,6 +135,12 @@ def a_first_copy_that_is_cut_off_goes_on_where_it_was(stage):
     expect_eq(glob.glob(os.path.join(replica.data, "db/*/incoming")), [])
 
 
+def bytes_at(path, offset):
+    with open(path, "rb") as file:
+        file.seek(offset)
+        return file.read(4)
+
+
 @test(seconds=90)
 def what_came_and_is_not_what_it_was_takes_no_place(stage):
     """A copy was cut off; then the disk changes a page of what came."""
@@ -147,12 +153,12 @@ def what_came_and_is_not_what_it_was_takes_no_place(stage):
     replica.start()
     until(lambda: between.closed, "the copy does not come")
     part, = glob.glob(os.path.join(replica.data, "db/*/incoming"))
+    at = 700 * PAGE + 2000
+    want = bytes_at(primary.file(NAME), at)
+    until(lambda: bytes_at(part, at) == want, "that page does not come")
     with open(part, "r+b") as file:
-        file.seek(700 * PAGE + 2000)
-        was = file.read(4)
-        expect(was != bytes(4), "that page did not come")
-        file.seek(700 * PAGE + 2000)
-        file.write(bytes(255 - byte for byte in was))
+        file.seek(at)
+        file.write(bytes(255 - byte for byte in want))
     between.open()
     nodes.compare(NAME, 30)
     expect("database.stopped" in replica.log_text(), "it was not noticed")

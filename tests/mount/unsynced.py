@@ -1,5 +1,5 @@
-"""Commits of rollback-journal modes that no FSYNC tells of, on a machine where
-the node hears of them late: they are on the replicas all the same, in order."""
+"""Commits that no FSYNC tells of, on a machine where the node hears of them
+late: they are on the replicas all the same, in order."""
 import os
 
 import cluster
@@ -109,6 +109,38 @@ def commits_before_a_switch_to_wal_do_not_come_after_it(stage):
                            [(i,) for i in range(21, 221)])
             apart(nodes, every)
             nodes.compare(name)
+
+
+def came_and_went(node, number):
+    """A WAL that was made, checkpointed and deleted within a moment."""
+    with sql.connect(node.path("%d.db" % number), journal_mode="wal",
+                     synchronous="off") as db:
+        db.execute("CREATE TABLE t(v)")
+        db.execute("INSERT INTO t VALUES (?)", (number,))
+
+
+@test(seconds=120)
+def a_wal_that_came_and_went_before_anybody_looked_is_replicated(stage):
+    nodes = cluster.pair(stage)
+    numbers = range(LONG and 1000 or 250)
+    every = beside_workers(nodes)
+    for number in numbers:
+        came_and_went(nodes.primary, number)
+    apart(nodes, every)
+
+    def missing():
+        return [number for number in numbers
+                if not has_row(nodes.replicas[0], number)]
+    until(lambda: not missing(), lambda: "without its row: %s" % missing(), 60,
+          pause=0.5)
+
+
+def has_row(node, number):
+    try:
+        return sql.look(node.path("%d.db" % number),
+                        "SELECT v FROM t") == number
+    except sql.sqlite3.OperationalError:  # no such file, no such table
+        return False
 
 
 def rereads(node):
