@@ -258,8 +258,7 @@ static int replace_write(int dirfd, const char *temporary, const void *bytes,
     return rc;
 }
 
-/* Makes durable which file path names now. */
-static int parent_sync(int dirfd, const char *path, enum site site)
+int os_sync_parent(int dirfd, const char *path, enum site site)
 {
     const char *slash = strrchr(path, '/');
     char parent[PATH_MAX];
@@ -282,7 +281,7 @@ int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site)
         return site_fail(site, path, errno);
     /* One that was there may be so in memory only: whoever made it may have
      * been killed before this. A parent that we may not read is left alone. */
-    rc = parent_sync(dirfd, path, site);
+    rc = os_sync_parent(dirfd, path, site);
     return rc == -EACCES ? 0 : rc;
 }
 
@@ -302,7 +301,7 @@ int os_replace(int dirfd, const char *path, const void *bytes, size_t size,
         unlinkat(dirfd, temporary, 0); /* a full disk wants its bytes back */
         return rc;
     }
-    return parent_sync(dirfd, path, site);
+    return os_sync_parent(dirfd, path, site);
 }
 
 char *os_read_text(const char *path)

@@ -72,6 +72,10 @@ int os_mkdir(int dirfd, const char *path, mode_t mode, enum site site);
 /* Makes the entries of a directory (names, not contents) durable. */
 int os_sync_dir(int dirfd, const char *path, enum site site);
 
+/* The same of the directory that path is in: which file it names now, or that
+ * it names none. */
+int os_sync_parent(int dirfd, const char *path, enum site site);
+
 /*
  * Replaces path by bytes so that after a power cut either the old or the new
  * content is there, whole: temporary file path.new, fsync, rename, fsync of

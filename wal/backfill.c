@@ -12,7 +12,6 @@
 
 #include "wal/apply.h"
 #include "wal/notes.h"
-#include "wal/recover.h"
 #include "wal/replica.h"
 #include "wal/retention.h"
 #include "wal/worker.h"
@@ -38,11 +37,6 @@ void backfill_if_due(struct database *database)
         apply->header.max_frame < limit ||
         apply->header.max_frame < apply->checkpoint_next)
         return;
-    /* From now on the file is not the one that was left in order. */
-    if (recover_unmark_clean(database) < 0) {
-        notes_fails(database);
-        return;
-    }
     if (worker_submit(database, WORKER_CHECKPOINT) < 0)
         return; /* the next batch asks again */
     apply->checkpointing = true;

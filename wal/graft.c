@@ -39,7 +39,7 @@ static int files_settle(struct database *database)
     if (rc == 0 && recover_wal_is_left(database))
         rc = site_fail(SITE_GRAFT_FILE, "its WAL could not be copied back",
                        EBUSY);
-    return rc < 0 ? rc : recover_sync_file(database);
+    return rc < 0 ? rc : recover_sync_files(database);
 }
 
 static int pages_compare(struct database *database, uint8_t *page)

@@ -92,7 +92,7 @@ static int file_finish(struct database *database)
 static int place_by_rename(struct database *database)
 {
     int dirfd = database->catalog->config.data_fd;
-    char path[INCOMING_PATH_BYTES], parent[DATABASE_NAME_MAX + 16];
+    char path[INCOMING_PATH_BYTES];
     int rc;
 
     incoming_path(database, "incoming", path);
@@ -103,9 +103,7 @@ static int place_by_rename(struct database *database)
         rc = os_rename(dirfd, path, database->backing, SITE_INCOMING_PLACE);
     if (rc < 0)
         return rc;
-    snprintf(parent, sizeof parent, "%s", database->backing);
-    *strrchr(parent, '/') = '\0';
-    return os_sync_dir(dirfd, parent, SITE_INCOMING_PLACE);
+    return os_sync_parent(dirfd, database->backing, SITE_INCOMING_PLACE);
 }
 
 /* Read again, perhaps long after it came. */

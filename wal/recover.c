@@ -457,7 +457,7 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     return rc;
 }
 
-int recover_sync_file(struct database *database)
+int recover_sync_files(struct database *database)
 {
     struct os_file file = {0};
     int rc = os_open(&file, database->catalog->config.data_fd,
@@ -465,6 +465,9 @@ int recover_sync_file(struct database *database)
 
     if (rc == 0)
         rc = os_fsync(&file, SITE_RECOVER_SYNC);
+    if (rc == 0)
+        rc = os_sync_parent(database->catalog->config.data_fd,
+                            database->backing, SITE_RECOVER_SYNC);
     os_close(&file);
     return rc;
 }
@@ -495,7 +498,7 @@ void recover_mark_clean(void *context, struct database *database)
     if (recover_is_clean(database) &&
         meta_fingerprint_is_equal(&now, &meta->clean))
         return; /* it is marked: nobody used it since */
-    if (recover_sync_file(database) < 0)
+    if (recover_sync_files(database) < 0)
         return;
     meta->clean = now;
     meta->flags |= META_CLEAN;

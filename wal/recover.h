@@ -39,9 +39,11 @@ bool recover_is_clean(struct database *database);
 /* The file is not the one that we closed then. */
 bool recover_was_touched(struct database *database);
 
-/* Makes the file durable before something is said of its content: SQLite does
- * not, with synchronous=OFF. */
-int recover_sync_file(struct database *database);
+/* Makes the file durable before something is said of its content, which SQLite
+ * does not do with synchronous=OFF, and which companions lie beside it: it
+ * never does that for a WAL it deletes, and one that a power cut brings back
+ * looks like a stranger's. */
+int recover_sync_files(struct database *database);
 
 /* A journal lies beside it that SQLite would roll back. */
 bool recover_journal_is_hot(struct database *database);

@@ -126,7 +126,7 @@ static void base_here(struct database *database)
     struct position *position = &database->view.position;
     struct meta *meta = &database->meta;
 
-    if (recover_sync_file(database) < 0) {
+    if (recover_sync_files(database) < 0) {
         notes_fails(database);
         return;
     }
@@ -149,7 +149,7 @@ static void base_here(struct database *database)
 
 void replica_detach(struct database *database)
 {
-    bool attached = database->anchor.connection != NULL, unmarked = true;
+    bool attached = database->anchor.connection != NULL, synced;
 
     ASSERT(!database->apply.checkpointing);
     if (attached) {
@@ -157,12 +157,12 @@ void replica_detach(struct database *database)
         if (database->applied.txid != database->view.position.txid)
             apply_abandon(database);
         notes_state(database, DATABASE_ATTACHING);
-        if (log_sync(database->log) < 0)
+        /* SQLite copies the WAL back, and no page may be in the file before
+         * its record is durable. */
+        synced = log_sync(database->log) == 0;
+        if (!synced)
             notes_fails(database);
-        /* SQLite copies the WAL back: the file changes. */
-        if (database->apply.header.max_frame > 0)
-            unmarked = recover_unmark_clean(database) == 0;
-        attach_close(database, unmarked);
+        attach_close(database, synced);
         apply_free(&database->apply);
         notes_state(database,
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);

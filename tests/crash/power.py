@@ -144,17 +144,12 @@ def calls_that_fail_before_the_power_does_lose_nothing(stage):
 # ---- the replica ----------------------------------------------------------------
 
 def check_durable(node, said):
-    """What it had called durable it still has, in its log at least; but for a
-    file that was left in order and looks like another one at the start (an
-    open finding, docs/plan.md): that is put aside, and copied anew."""
+    """What it had called durable it still has, in its log at least."""
     databases = node.databases()
-    aside = {one["database"] for one in node.status()["lost"]["newest"]}
     for name, txid in said.items():
         if name == power.COMES_AND_GOES:
             continue
         expect(name in databases, "%s is not known any more" % name)
-        if name in aside:
-            continue
         have = databases[name]["position"]["received_txid"]
         expect(have >= txid, "%s: TXID %d was durable, %d is there"
                % (name, txid, have))
@@ -209,6 +204,30 @@ def a_replica_whose_power_failed_in_a_copy_shows_a_prefix_and_catches_up(stage):
     expect(set(recording.copied) == set(recording.kinds), "no copies: %s"
            % recording.copied)
     replica_on_each_cut(recording)
+
+
+@test(seconds=120)
+def a_replica_that_left_its_files_in_order_knows_them_after_a_power_cut(stage):
+    """SQLite deletes a WAL and syncs no folder: it must not come back and look
+    like somebody else's."""
+    recording = power.Recording(stage, 3, comes_and_goes=0)
+    primary = recording.nodes.primary
+    node = spare(recording, "replica2", primary.port)
+    recording.nodes.replicas = [node]
+    verdicts = Verdicts(stage)
+    end = len(recording.traces["replica1"])
+
+    def one(cut):
+        with recording.on(node, "replica1", cut):
+            recording.nodes.compare_all()
+            expect_eq(node.status()["lost"]["count"], 0, "put aside")
+            expect_eq(node.copies(), 0, "copies")
+    for fate in power.faultfs.FATES:
+        for kind in power.faultfs.KINDS:
+            verdicts.judge(one, power.Cut(
+                end, fate, stage.rng.randrange(1 << 32), kind))
+    recording.nodes.replicas = []
+    verdicts.close()
 
 
 # ---- both -----------------------------------------------------------------------

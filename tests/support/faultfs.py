@@ -18,6 +18,7 @@ import runner
 from runner import expect, until
 
 FATES = ("lost", "kept", "prefix", "free", "torn")
+KINDS = ("strict", "journal")  # of disks: tests/support/faultdisk.h
 Event = collections.namedtuple("Event",
                                "number kind object time_ns error bytes text")
 

@@ -244,7 +244,7 @@ class Recording:
         points += rng.sample(range(points[-1]), min(between, points[-1]))
         every = [Cut(point, fate, rng.randrange(1 << 32), kind)
                  for point in points for fate in faultfs.FATES
-                 for kind in ("strict", "journal")]
+                 for kind in faultfs.KINDS]
         if count == 0 or count >= len(every):
             return every
         return sorted(rng.sample(every, count))
