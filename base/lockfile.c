@@ -17,8 +17,11 @@ int lockfile_take(struct lockfile *lock, int dirfd, const char *name)
 
     if (rc < 0)
         return rc;
-    if (flock(lock->file.fd, LOCK_EX | LOCK_NB) != 0) {
-        rc = site_fail(SITE_LOCKFILE_TAKE, name, errno);
+    rc = site_fault(SITE_LOCKFILE_TAKE);
+    if (rc == 0 && flock(lock->file.fd, LOCK_EX | LOCK_NB) != 0)
+        rc = errno;
+    if (rc != 0) {
+        rc = site_fail(SITE_LOCKFILE_TAKE, name, rc);
         os_close(&lock->file);
         return rc;
     }

@@ -14,10 +14,12 @@
 #include <string.h>
 
 #ifdef TIDEMARK_FAULTS
+#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdbool.h>
+#include <unistd.h>
 #endif
 
 static const char *const site_names[SITES] = {
@@ -69,10 +71,12 @@ struct site_plan {
     unsigned until; /* the last */
     int error;
     atomic_uint calls;
+    atomic_bool met;
 };
 
 static struct site_plan plans[SITES];
 static pthread_once_t parsed = PTHREAD_ONCE_INIT;
+static int met_fd = -1; /* the file that tells which sites were met */
 
 static int fault_errno(const char *name)
 {
@@ -92,11 +96,34 @@ static int fault_errno(const char *name)
     exit(2);
 }
 
+static void met_open(const char *path)
+{
+    met_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    if (met_fd >= 0)
+        return;
+    fprintf(stderr, "TIDEMARK_FAULT: %s: %s\n", path, strerror(errno));
+    exit(2);
+}
+
+/* Lines of several threads and processes do not mix: each is one write. */
+static void met_tell(enum site site)
+{
+    char line[80];
+    int size = snprintf(line, sizeof line, "%s\n", site_names[site]);
+
+    if (write(met_fd, line, (size_t)size) != size)
+        abort(); /* who asked would take it for never met */
+}
+
 static void fault_parse_one(const char *text)
 {
     char name[64], error[16], plus[2] = "";
     unsigned at, until = 0;
 
+    if (strncmp(text, "met:", 4) == 0) {
+        met_open(text + 4);
+        return;
+    }
     if (sscanf(text, "%63[^=]=%u%1[+]:%15s", name, &at, plus, error) == 4) {
         until = UINT_MAX;
     } else if (sscanf(text, "%63[^=]=%u:%15s", name, &at, error) == 3) {
@@ -146,6 +173,8 @@ int site_fault(enum site site)
     unsigned call;
 
     pthread_once(&parsed, fault_parse);
+    if (met_fd >= 0 && !atomic_exchange(&plan->met, true))
+        met_tell(site);
     if (plan->at == 0)
         return 0;
     call = atomic_fetch_add(&plan->calls, 1) + 1;

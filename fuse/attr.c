@@ -54,12 +54,15 @@ void attr_get(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)
 
 void attr_statfs(fuse_req_t req, fuse_ino_t number)
 {
+    int rc = site_fault(SITE_ATTR_STATFS);
     struct statvfs status;
 
     ASSERT_ON_FUSE();
     (void)number;
-    if (fstatvfs(mount_of(req)->config.files_fd, &status) < 0)
-        reply_result(req, site_fail(SITE_ATTR_STATFS, NULL, errno));
+    if (rc == 0 && fstatvfs(mount_of(req)->config.files_fd, &status) < 0)
+        rc = errno;
+    if (rc != 0)
+        reply_result(req, site_fail(SITE_ATTR_STATFS, NULL, rc));
     else
         fuse_reply_statfs(req, &status);
 }
@@ -139,10 +142,13 @@ static int change_owner(const struct change *change)
                                                  : (uid_t)-1;
     gid_t gid = change->what & FUSE_SET_ATTR_GID ? change->wanted->st_gid
                                                  : (gid_t)-1;
-    int rc;
+    int fault, rc;
 
     if (!may_own(config->uid, uid) || !may_own(config->gid, gid))
         return -EPERM;
+    fault = site_fault(SITE_ATTR_OWNER);
+    if (fault != 0)
+        return site_fail(SITE_ATTR_OWNER, change->path, fault);
     if (is_directory(change))
         rc = fchownat(inode->directory.fd, ".", uid, gid, 0);
     else
@@ -154,8 +160,10 @@ static int change_mode(const struct change *change)
 {
     const struct inode *inode = change->inode;
     mode_t mode = change->wanted->st_mode & 07777;
-    int rc;
+    int fault = site_fault(SITE_ATTR_MODE), rc;
 
+    if (fault != 0)
+        return site_fail(SITE_ATTR_MODE, change->path, fault);
     if (is_directory(change))
         rc = fchmodat(inode->directory.fd, ".", mode, 0);
     else
@@ -183,8 +191,10 @@ static int change_times(const struct change *change)
         new_time(change->what, FUSE_SET_ATTR_MTIME, FUSE_SET_ATTR_MTIME_NOW,
                  wanted->st_mtim),
     };
-    int rc;
+    int fault = site_fault(SITE_ATTR_TIMES), rc;
 
+    if (fault != 0)
+        return site_fail(SITE_ATTR_TIMES, change->path, fault);
     if (is_directory(change))
         rc = utimensat(inode->directory.fd, ".", times, 0);
     else

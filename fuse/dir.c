@@ -196,19 +196,21 @@ void dir_read(fuse_req_t req, fuse_ino_t number, size_t size, off_t offset,
               struct fuse_file_info *fi)
 {
     struct dir *dir = dir_of(fi);
-    char *bytes = malloc(size);
     size_t used;
+    char *bytes;
+    int rc;
 
     ASSERT_ON_FUSE();
     (void)number;
-    if (bytes == NULL) {
-        reply_result(req, site_fail(SITE_DIR_READ, NULL, ENOMEM));
+    rc = os_alloc(&bytes, size, SITE_DIR_READ);
+    if (rc < 0) {
+        reply_result(req, rc);
         return;
     }
     used = dir->stream != NULL ? read_stream(req, dir, bytes, size, offset)
                                : read_listed(req, dir, bytes, size, offset);
     fuse_reply_buf(req, bytes, used);
-    free(bytes);
+    os_free(&bytes);
 }
 
 void dir_release(fuse_req_t req, fuse_ino_t number, struct fuse_file_info *fi)

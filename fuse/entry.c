@@ -74,9 +74,12 @@ static int enter_virtual(struct mount *mount, struct inode *parent,
 static int enter_real(struct mount *mount, struct inode *parent,
                       const char *name, struct inode **ret_inode)
 {
+    int fault = site_fault(SITE_ENTRY_LOOKUP);
     struct inode_identity identity;
     struct stat status;
 
+    if (fault != 0)
+        return site_fail(SITE_ENTRY_LOOKUP, name, fault);
     if (fstatat(parent->directory.fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
         return errno == ENOENT ? -ENOENT
                                : site_fail(SITE_ENTRY_LOOKUP, name, errno);
@@ -180,11 +183,11 @@ static bool adornment_of_database(struct inode *parent, const char *name,
 static int adorn(fuse_req_t req, struct inode *parent, int fd, const char *name,
                  mode_t mode)
 {
+    int rc = -site_fault(SITE_ENTRY_ADORN);
     struct adornment adornment = {0};
-    int rc = 0;
 
-    if (!request_is_own(req) ||
-        !adornment_of_database(parent, name, &adornment))
+    if (rc == 0 && (!request_is_own(req) ||
+                    !adornment_of_database(parent, name, &adornment)))
         rc = adornment_of_caller(req, parent, mode, &adornment);
     if (rc == 0 && fchown(fd, adornment.uid, adornment.gid) < 0 &&
         (errno != EPERM || geteuid() == 0))
@@ -250,13 +253,15 @@ void entry_unmake_file(fuse_req_t req, struct inode *parent, const char *name,
 static int make_directory(fuse_req_t req, struct inode *parent,
                           const char *name, mode_t mode)
 {
+    int rc = site_fault(SITE_ENTRY_MKDIR);
     struct os_file directory = {0};
     struct stat status;
-    int rc;
 
-    if (fstat(parent->directory.fd, &status) < 0 ||
-        mkdirat(parent->directory.fd, name, 0700) < 0)
-        return site_fail(SITE_ENTRY_MKDIR, name, errno);
+    if (rc == 0 && (fstat(parent->directory.fd, &status) < 0 ||
+                    mkdirat(parent->directory.fd, name, 0700) < 0))
+        rc = errno;
+    if (rc != 0)
+        return site_fail(SITE_ENTRY_MKDIR, name, rc);
     mode |= status.st_mode & S_ISGID; /* passed on, as anywhere */
     rc = os_open(&directory, parent->directory.fd, name,
                  O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, SITE_ENTRY_MKDIR);

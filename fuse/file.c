@@ -125,7 +125,7 @@ static int file_handle(fuse_req_t req, struct inode *inode,
     int rc;
 
     if (handle == NULL)
-        return site_fail(SITE_FILE_OPEN, NULL, ENOMEM);
+        return -ENOMEM;
     rc = passthrough_attach(mount, inode, &handle->fi);
     if (rc < 0)
         handle_free(handle);
@@ -348,6 +348,16 @@ static bool is_of_database(struct handle *handle)
     return database != NULL;
 }
 
+static int allocate(const struct os_file *file, int mode, off_t offset,
+                    off_t length)
+{
+    int error = site_fault(SITE_FILE_ALLOCATE);
+
+    if (error == 0 && fallocate(file->fd, mode, offset, length) < 0)
+        error = errno;
+    return error == 0 ? 0 : site_fail(SITE_FILE_ALLOCATE, NULL, error);
+}
+
 void file_fallocate(fuse_req_t req, fuse_ino_t number, int mode, off_t offset,
                     off_t length, struct fuse_file_info *fi)
 {
@@ -358,8 +368,8 @@ void file_fallocate(fuse_req_t req, fuse_ino_t number, int mode, off_t offset,
     if (inode->identity.type == INODE_VIRTUAL ||
         ((mode & ~FALLOC_FL_KEEP_SIZE) != 0 && is_of_database(handle_of(fi))))
         rc = -EOPNOTSUPP;
-    else if (fallocate(inode->file.fd, mode, offset, length) < 0)
-        rc = site_fail(SITE_FILE_ALLOCATE, NULL, errno);
+    else
+        rc = allocate(&inode->file, mode, offset, length);
     reply_result(req, rc);
 }
 

@@ -10,9 +10,9 @@ struct handle *handle_new(fuse_req_t req, struct inode *inode,
                           const struct fuse_file_info *fi)
 {
     struct mount *mount = mount_of(req);
-    struct handle *handle = calloc(1, sizeof *handle);
+    struct handle *handle;
 
-    if (handle == NULL)
+    if (os_alloc(&handle, sizeof *handle, SITE_FILE_OPEN) < 0)
         return NULL;
     handle->mount = mount;
     handle->inode = inode;

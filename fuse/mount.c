@@ -172,8 +172,9 @@ static int session_new(struct mount *mount)
     struct fuse_args arguments = FUSE_ARGS_INIT(3, words);
 
     fuse_set_log_func(on_library_log);
-    mount->session = fuse_session_new(&arguments, &operations,
-                                      sizeof operations, mount);
+    if (site_fault(SITE_MOUNT_SESSION) == 0)
+        mount->session = fuse_session_new(&arguments, &operations,
+                                          sizeof operations, mount);
     fuse_opt_free_args(&arguments);
     return mount->session != NULL ? 0
                                   : site_fail(SITE_MOUNT_SESSION, NULL, ENOMEM);

@@ -190,7 +190,7 @@ void waiting_open(fuse_req_t req, struct inode *inode,
     }
     handle = handle_new(req, inode, fi);
     if (handle == NULL) {
-        reply_result(req, site_fail(SITE_WAITING_OPEN, NULL, ENOMEM));
+        reply_result(req, -ENOMEM);
         return;
     }
     handle->fi.direct_io = 1; /* never from a cache of an older open */

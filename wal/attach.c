@@ -239,10 +239,13 @@ int attach_watch(struct database *database, bool wal)
 {
     int *watch = wal ? &database->watch_wal : &database->watch_main;
     char path[PATH_BYTES];
-    int wd;
+    int fault, wd;
 
     if (*watch >= 0)
         return 0;
+    fault = site_fault(SITE_ATTACH_WATCH);
+    if (fault != 0)
+        return site_fail(SITE_ATTACH_WATCH, database->name, fault);
     mount_path(database, wal ? "-wal" : "", path);
     worker_enter_mount(database->worker);
     wd = inotify_add_watch(database->worker->inotify_fd, path, IN_MODIFY);

@@ -27,6 +27,8 @@
 
 int worker_open(struct worker *worker, struct catalog *catalog, unsigned number)
 {
+    int fault = site_fault(SITE_WORKER_OPEN);
+
     *worker = (struct worker){
         .catalog = catalog, .number = number, .event_fd = -1, .inotify_fd = -1};
     pthread_mutex_init(&worker->lock, NULL);
@@ -34,6 +36,8 @@ int worker_open(struct worker *worker, struct catalog *catalog, unsigned number)
     pthread_cond_init(&worker->checkpoint_wake, NULL);
     list_init(&worker->runnable);
     list_init(&worker->timers);
+    if (fault != 0)
+        return site_fail(SITE_WORKER_OPEN, NULL, fault);
     worker->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (worker->event_fd < 0)
         return site_fail(SITE_WORKER_OPEN, "eventfd", errno);

@@ -33,7 +33,7 @@ class Verdicts:
             self.good += 1
         except (AssertionError, power.sqlite3.Error, OSError) as error:
             self.bad.append((cut, error))
-            self.stage.say("BAD", *cut, str(error)[:400])
+            self.stage.say("BAD", *cut, str(error)[:4000])
 
     def close(self):
         self.stage.say(self.good, "states are as they must be")
@@ -266,7 +266,8 @@ def a_replica_that_lived_on_agrees_with_a_primary_whose_power_failed(stage):
             copied = power.copies_in(pair.primary.log_text())
             copies.update(copied)
             # All of its commits are there, by the names that they had.
-            expect("full.db" not in said or "full.db" not in copied,
+            expect("full.db" not in recording.durable(lives) or
+                   "full.db" not in copied,
                    "full.db is copied: %s" % pair.primary.log_text())
     for cut in recording.cuts("primary", FEWER):
         verdicts.judge(one, cut)

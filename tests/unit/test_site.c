@@ -138,6 +138,21 @@ TEST(several_plans_are_separated_by_commas)
                "...M.");
 }
 
+TEST(the_sites_that_are_met_are_told_once)
+{
+    char path[] = "/tmp/tidemark-met-XXXXXX", plan[80], text[100] = "";
+    int fd = mkstemp(path);
+
+    EXPECT_TRUE(fd >= 0);
+    snprintf(plan, sizeof plan, "met:%s,lockfile.open=2:EIO", path);
+    EXPECT_STR(calls_under(plan), ".I...");
+    EXPECT_TRUE(read(fd, text, sizeof text - 1) > 0);
+    EXPECT_STR(text, "lockfile.open\n");
+    close(fd);
+    unlink(path);
+    EXPECT_STR(calls_under("met:/nonexistent/file"), "exit 2");
+}
+
 TEST(a_plan_that_cannot_be_read_stops_the_test_run)
 {
     char long_plan[1000];
