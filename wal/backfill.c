@@ -10,6 +10,7 @@
  */
 #include "wal/backfill.h"
 
+#include "base/clock.h"
 #include "wal/apply.h"
 #include "wal/notes.h"
 #include "wal/replica.h"
@@ -28,14 +29,23 @@ static uint32_t wal_limit(const struct database *database)
     return frames < WAL_LIMIT_FRAMES ? WAL_LIMIT_FRAMES : frames;
 }
 
+static bool is_due(const struct database *database)
+{
+    uint32_t frames = database->apply.header.max_frame;
+
+    if (database->copy_in_wal && frames > 0 &&
+        clock_now_ns() >= database->copy_due_ns)
+        return true;
+    return frames >= wal_limit(database) &&
+           frames >= database->apply.checkpoint_next;
+}
+
 void backfill_if_due(struct database *database)
 {
     struct apply *apply = &database->apply;
-    uint32_t limit = wal_limit(database);
 
     if (database->anchor.connection == NULL || apply->checkpointing ||
-        apply->header.max_frame < limit ||
-        apply->header.max_frame < apply->checkpoint_next)
+        !is_due(database))
         return;
     if (worker_submit(database, WORKER_CHECKPOINT) < 0)
         return; /* the next batch asks again */
@@ -65,8 +75,35 @@ static void base_advance(struct database *database)
         notes_fails(database);
         return;
     }
+    backfill_is_safe(database);
     retention_apply(database, retention_base(database));
     database->base_saved_bytes = log_bytes(database->log);
+}
+
+void backfill_is_safe(struct database *database)
+{
+    struct database_view *view = &database->view;
+    txid_t durable;
+    bool more;
+
+    pthread_mutex_lock(&database->lock);
+    database->copy_in_wal = false;
+    durable = notes_durable(database);
+    more = durable > view->durable_txid;
+    if (more)
+        view->durable_txid = durable;
+    pthread_mutex_unlock(&database->lock);
+    if (more)
+        notes_changed(database);
+}
+
+/* A reader, or a disk, was in the way. */
+static void copy_again(struct database *database)
+{
+    if (!database->copy_in_wal)
+        return;
+    database->copy_due_ns = clock_now_ns() + NS_PER_S;
+    worker_at(database, database->copy_due_ns);
 }
 
 static void reset_try(struct database *database)
@@ -110,4 +147,5 @@ void backfill_done(struct database *database)
                                  wal_limit(database) / 2;
     }
     apply->hold = false;
+    copy_again(database);
 }

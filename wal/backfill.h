@@ -8,8 +8,13 @@
 
 #include "wal/engine.h"
 
-/* Asks the checkpoint thread for a checkpoint when the WAL is large enough. */
+/* Asks the checkpoint thread for a checkpoint when the WAL is large enough, or
+ * holds a copy. */
 void backfill_if_due(struct database *database);
+
+/* The database file has been saved as complete. A copy that was in the WAL is
+ * safe now, and what the log has durable is durable. */
+void backfill_is_safe(struct database *database);
 
 /* The checkpoint thread is done (apply.checkpoint_...). */
 void backfill_done(struct database *database);

@@ -64,10 +64,10 @@ static void run_sync(struct database *database)
     prepared_durable = log_prepared(log, &prepared);
     pthread_mutex_lock(&database->lock);
     if (log == log_of(database)) { /* else a copy's took its place */
-        if (durable > view->durable_txid)
+        if (durable > view->durable_txid && !database->copy_in_wal)
             view->durable_txid = durable;
         if (position_is_equal(&prepared, &view->prepared))
-            view->prepared_durable = prepared_durable;
+            view->prepared_durable = prepared_durable && !database->copy_in_wal;
     }
     pthread_mutex_unlock(&database->lock);
     notes_changed(database);

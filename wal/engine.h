@@ -281,6 +281,10 @@ struct database {
     bool whole;             /* replica: the next copy is not compared */
     bool doubt;             /* replica: content was refused, and no copy came
                                into place since: hashes are not believed */
+    bool copy_in_wal;       /* [lock] replica: a copy is in place, and only in
+                               the WAL: a power cut takes it back, and then no
+                               record behind it counts as durable */
+    uint64_t copy_due_ns;   /* replica: then, checkpoint not before */
     uint64_t log_counted;   /* of catalog->log_total */
     struct pin needs[PINS_MAX]; /* [lock] what each replica has durable */
     struct damage damage[DAMAGE_MAX];

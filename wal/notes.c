@@ -141,11 +141,22 @@ void notes_done(struct catalog *catalog, struct database_request *request)
         catalog_wake(catalog);
 }
 
+txid_t notes_durable(const struct database *database)
+{
+    const struct meta *meta = &database->meta;
+    txid_t base = meta->flags & META_COPIED ? meta->base_txid : 0;
+    txid_t logged = log_durable_txid(database->log);
+
+    if (database->copy_in_wal)
+        return 0;
+    return logged > base ? logged : base;
+}
+
 void notes_publish(struct database *database,
                    const struct record_header *header)
 {
     struct database_view *view = &database->view;
-    txid_t durable = log_durable_txid(database->log);
+    txid_t durable = notes_durable(database);
 
 #ifdef CANARY_EARLY_ACK /* durable as soon as it is written */
     durable = header->last_txid;

@@ -42,6 +42,10 @@ void notes_changed(struct database *database);
 /* Gives a finished request back to the loop. */
 void notes_done(struct catalog *catalog, struct database_request *request);
 
+/* Up to which TXID a power cut takes nothing: what the log has synced, or the
+ * database file itself, which a copy completed. Worker only. */
+txid_t notes_durable(const struct database *database);
+
 /* The position moves to the end of header's record. Worker only. */
 void notes_publish(struct database *database,
                    const struct record_header *header);

@@ -347,7 +347,12 @@ static int place_keep(struct database *database,
 {
     struct position position = record_position(header);
 
-    if (database->anchor.connection != NULL && header->size_pages > 0)
+    pthread_mutex_lock(&database->lock);
+    database->copy_in_wal =
+        database->anchor.connection != NULL && header->size_pages > 0;
+    pthread_mutex_unlock(&database->lock);
+    database->copy_due_ns = 0;
+    if (database->copy_in_wal)
         return 0;
     replica_save_hashes(database, &position, header->page_bytes);
     database->meta.base_txid = header->last_txid;

@@ -167,7 +167,7 @@ static void view_set(struct database *database)
     /* A clean stop synced the log first; else log_settle() just did. */
     view->durable_txid = recover_is_clean(database)
                              ? header->last_txid
-                             : log_durable_txid(database->log);
+                             : notes_durable(database);
     view->prepared_durable = log_prepared(database->log, &view->prepared);
     view->page_bytes = header->page_bytes;
     view->size_pages = header->size_pages;

@@ -67,7 +67,7 @@ void replica_show_prepared(struct database *database)
 
     pthread_mutex_lock(&database->lock);
     database->view.prepared = prepared;
-    database->view.prepared_durable = durable;
+    database->view.prepared_durable = durable && !database->copy_in_wal;
     pthread_mutex_unlock(&database->lock);
 }
 
@@ -143,6 +143,7 @@ static void base_here(struct database *database)
         meta->flags &= ~META_CLEAN;
         notes_fails(database);
     } else {
+        backfill_is_safe(database);
         retention_apply(database, retention_base(database));
     }
 }

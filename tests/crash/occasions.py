@@ -132,8 +132,9 @@ def files_and_folders(play):
     play.start()
     play.do(use_files, play.primary)
     make_and_drop(play, "sub/x.db")
-    play.do(look_around, play.replica)
     play.write("sub/x.db", range(7), journal_mode="delete")
+    play.settle("sub/x.db")
+    play.do(look_around, play.replica)
     play.do(lambda: os.chmod(play.primary.path("sub/x.db"), 0o640))
     play.do(lambda: os.chown(play.primary.path("sub/x.db"), 12, 34))
 

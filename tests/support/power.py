@@ -200,9 +200,7 @@ class Recording:
             writers.append(workers.Worker(
                 come_and_go, primary.path(COMES_AND_GOES), rng.random(),
                 comes_and_goes, socket_path))
-        listener = workers.Worker(
-            hear_durable, primary.path(".tidemark/status.json"),
-            self.disks["replica1"].socket)
+        listener = self.listener()
         blows = [workers.Worker(storms, rng.random(), self.disks[name].socket,
                                 pattern)
                  for name, pattern in self.weather.items()]
@@ -212,6 +210,12 @@ class Recording:
         self.stage.say("storms:", workers.stop(blows))
         self.stage.say("durable on the replica:", listener.stop())
         self.stage.say(dict(did))
+
+    def listener(self):
+        return workers.Worker(
+            hear_durable,
+            self.nodes.primary.path(".tidemark/status.json"),
+            self.disks["replica1"].socket)
 
     def copy(self):
         """The primary loses its log: what the replica misses, it can only
@@ -226,8 +230,16 @@ class Recording:
         for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
             os.unlink(name)
         primary.start()
+        self.disks["replica1"].mark("copying")
+        listener = self.listener()
         replica.start()
         self.nodes.compare_all(20)
+        until(lambda: all(
+            stream["durable_txid"] == primary.databases()[stream["database"]]
+            ["position"]["txid"] for one in primary.status()["replicas"]
+            for stream in one["databases"]), lambda:
+            "the copies do not become durable: %s %s" % (primary.status()["replicas"], primary.databases()))
+        self.stage.say("durable of the copies:", listener.stop())
 
     # ---- cuts ----------------------------------------------------------------
 
@@ -296,12 +308,16 @@ class Recording:
         return said
 
     def durable(self, cut):
-        """name -> TXID that the replica had called durable before; not where
-        it has got a copy: until that has been checkpointed, a restart asks
-        for another one."""
-        return {words[1]: int(words[2]) for words in
-                faultfs.Marks(self.traces["replica1"]).before(cut.events)
-                if words[1] not in self.copied}
+        """name -> TXID that the replica had called durable before. While a
+        copy takes the place of what it had, that is forgotten: what counts is
+        what it says of the copy and after."""
+        said, before = {}, {}
+        for words in faultfs.Marks(self.traces["replica1"]).before(cut.events):
+            if words[0] == "copying":
+                before = {name: said.pop(name, 0) for name in self.copied}
+            elif int(words[2]) > before.get(words[1], 0):
+                said[words[1]] = int(words[2])
+        return said
 
     @contextlib.contextmanager
     def on(self, node, who, cut):
