@@ -348,8 +348,8 @@ static int place_keep(struct database *database,
     struct position position = record_position(header);
 
     pthread_mutex_lock(&database->lock);
-    database->copy_in_wal =
-        database->anchor.connection != NULL && header->size_pages > 0;
+    database->copy_in_wal = database->anchor.connection != NULL &&
+                            header->size_pages > 0;
     pthread_mutex_unlock(&database->lock);
     database->copy_due_ns = 0;
     if (database->copy_in_wal)

@@ -165,9 +165,8 @@ static void view_set(struct database *database)
     view->position = record_position(header);
     view->received_txid = header->last_txid;
     /* A clean stop synced the log first; else log_settle() just did. */
-    view->durable_txid = recover_is_clean(database)
-                             ? header->last_txid
-                             : notes_durable(database);
+    view->durable_txid = recover_is_clean(database) ? header->last_txid
+                                                    : notes_durable(database);
     view->prepared_durable = log_prepared(database->log, &view->prepared);
     view->page_bytes = header->page_bytes;
     view->size_pages = header->size_pages;
