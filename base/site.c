@@ -77,6 +77,7 @@ struct site_plan {
 static struct site_plan plans[SITES];
 static pthread_once_t parsed = PTHREAD_ONCE_INIT;
 static int met_fd = -1; /* the file that tells which sites were met */
+static pid_t met_by;    /* not by its children, who may have closed it */
 
 static int fault_errno(const char *name)
 {
@@ -98,6 +99,7 @@ static int fault_errno(const char *name)
 
 static void met_open(const char *path)
 {
+    met_by = getpid();
     met_fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (met_fd >= 0)
         return;
@@ -173,7 +175,7 @@ int site_fault(enum site site)
     unsigned call;
 
     pthread_once(&parsed, fault_parse);
-    if (met_fd >= 0 && !atomic_exchange(&plan->met, true))
+    if (met_fd >= 0 && !atomic_exchange(&plan->met, true) && getpid() == met_by)
         met_tell(site);
     if (plan->at == 0)
         return 0;

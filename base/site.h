@@ -9,7 +9,8 @@
  * (k from 1; "3+" means the third and all after it, "3-5" the third to the
  * fifth; several by comma). KILL for an errno ends the process instead, before
  * the call is made. TIDEMARK_FAULT=list prints all names, at the first call;
- * "met:FILE", alone or among plans, appends to FILE each name that is met.
+ * "met:FILE", alone or among plans, appends to FILE each name that the process
+ * meets, its children not.
  */
 #ifndef TIDEMARK_BASE_SITE_H
 #define TIDEMARK_BASE_SITE_H

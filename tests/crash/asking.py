@@ -1,6 +1,5 @@
 """A primary that is killed, or fails, while it fetches what its replicas have
 more: see tests/cluster/asking.py for what it does when nothing goes wrong."""
-import os
 import signal
 
 import cluster
@@ -23,9 +22,7 @@ def killed_anywhere_while_it_fetches_it_fetches_again(stage):
             write_all(nodes, 3)
             before = positions(replica)
             old_disk(primary)
-            os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
-            primary.launch()
-            del os.environ["TIDEMARK_FAULT"]
+            primary.launch("%s=%d:KILL" % (site, call))
 
             def ended_or_ready():
                 return primary.process.poll() is not None or \
@@ -52,9 +49,7 @@ def what_cannot_be_put_in_place_is_told_and_it_goes_on(stage):
     keep_disk(primary)
     write_all(nodes, 10)
     old_disk(primary)
-    os.environ["TIDEMARK_FAULT"] = "log.append=1+:EIO"
-    primary.launch()
-    del os.environ["TIDEMARK_FAULT"]
+    primary.launch("log.append=1+:EIO")
     until(lambda: "node.asking" in primary.log_text() and "event=node.ready" in
           primary.log_text().rpartition("node.asking")[2], primary.log_text)
     expect(primary.log_text().count("log.append: ") > 0, primary.log_text())

@@ -58,14 +58,6 @@ def position(node):
                          for name in ("epoch_id", "txid", "sum"))
 
 
-def launch_to_die(node, site, call):
-    os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
-    try:
-        node.launch()
-    finally:
-        del os.environ["TIDEMARK_FAULT"]
-
-
 def is_dead(node):
     return node.process.poll() is not None
 
@@ -114,7 +106,7 @@ def a_first_copy_that_meets_a_kill_is_made_again(stage):
     for number, (site, call) in enumerate(moments(stage)):
         node = nodes.replica(number, cluster.free_ports(1)[0])
         nodes.replicas = [node]
-        launch_to_die(node, site, call)
+        node.launch("%s=%d:KILL" % (site, call))
         dead = dies_or_arrives(node, position(nodes.primary))
         stage.say(site, call, "killed" if dead else "was not met")
         if dead:
@@ -132,10 +124,7 @@ def lose_the_log(nodes):
     missed: it must send a copy."""
     extend(nodes.primary.path(NAME))
     nodes.primary.token(NAME)
-    nodes.primary.stop()
-    for name in glob.glob(os.path.join(nodes.primary.data, "db/*/log/*")):
-        os.unlink(name)
-    nodes.primary.start()
+    nodes.primary.stop().lose_the_log().start()
 
 
 def keep_reading(control, path, seed):
@@ -164,7 +153,7 @@ def a_copy_over_an_open_database_that_meets_a_kill_is_made_again(stage):
         want = position(nodes.primary)
         os.kill(nodes.primary.pid, signal.SIGSTOP)
         try:
-            launch_to_die(replica, site, call)
+            replica.launch("%s=%d:KILL" % (site, call))
             until(lambda: answers(replica), "does not answer")
             reader = None if is_dead(replica) else workers.Worker(
                 keep_reading, replica.path(NAME), stage.rng.random())

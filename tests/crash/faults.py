@@ -1,7 +1,5 @@
 """Calls of a daemon that fail, by the name of their site: what it had taken on
 is done later, whole, and nothing half done is ever seen."""
-import glob
-import os
 import signal
 
 import cluster
@@ -10,14 +8,6 @@ from runner import expect, expect_eq, test, until
 
 NAME = "app.db"
 ROWS = 3000  # of 1,000 bytes: more than one buffer of frames
-
-
-def start_with_fault(node, plan):
-    os.environ["TIDEMARK_FAULT"] = plan
-    try:
-        node.restart()
-    finally:
-        del os.environ["TIDEMARK_FAULT"]
 
 
 def prepare(stage):
@@ -37,7 +27,7 @@ def failing_writes(stage, calls, second):
     changes other pages, and that fails, too."""
     nodes = prepare(stage)
     replica = nodes.replicas[0]
-    start_with_fault(replica, "apply.write=%s:ENOSPC" % calls)
+    replica.restart("apply.write=%s:ENOSPC" % calls)
 
     def write(db):
         db.execute("INSERT INTO small(v) VALUES('one')")
@@ -78,7 +68,7 @@ def a_publish_that_fails_leaves_nothing_behind(stage):
 def a_database_whose_log_cannot_be_made_is_taken_on_later(stage):
     nodes = cluster.Cluster(stage, 1).start()
     primary = nodes.primary
-    start_with_fault(primary, "catalog.add=1-4:ENOSPC")
+    primary.restart("catalog.add=1-4:ENOSPC")
     refused = []
 
     def create():
@@ -109,7 +99,7 @@ def a_meta_file_that_could_not_be_written_is_not_taken_for_written(stage):
     with sql.connect(node.path(NAME), journal_mode="wal") as db:
         db.execute("CREATE TABLE t(v)")
     for call in range(1, 13):
-        start_with_fault(node, "meta.save=%d:EIO" % call)
+        node.restart("meta.save=%d:EIO" % call)
         with sql.connect(node.path(NAME), synchronous="full") as db:
             db.execute("INSERT INTO t VALUES(?)", (call,))
             token = node.token(NAME)
@@ -127,16 +117,9 @@ def a_copy_whose_log_cannot_take_its_place_takes_it_later(stage):
         replica.stop()
         with sql.connect(primary.path(NAME)) as db:
             db.execute("INSERT INTO small(v) VALUES(?)", (call,))
-        primary.stop()
-        for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
-            os.unlink(name)  # so that it has to be compared
-        primary.start()
+        primary.stop().lose_the_log().start()
         start = len(replica.log_text())
-        os.environ["TIDEMARK_FAULT"] = "replica.log=%d:EIO" % call
-        try:
-            replica.start()
-        finally:
-            del os.environ["TIDEMARK_FAULT"]
+        replica.start("replica.log=%d:EIO" % call)
         nodes.compare(NAME)
         expect("replica.log" in replica.log_text()[start:],
                "call %d never failed" % call)

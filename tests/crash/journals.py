@@ -9,7 +9,6 @@ import sqlite3
 
 import cluster
 import sql
-from faults import start_with_fault
 from runner import LONG, expect, expect_eq, test, until
 
 NAME = "app.db"
@@ -122,7 +121,7 @@ def a_commit_that_the_log_has_no_room_for_is_there_when_it_has(stage):
     # Each commit is two records: what the call fails for, and what follows.
     for call, commits in ((1, 1), (2, 1), (2, 2), (3, 2), (4, 2)):
         before = nodes.primary.log_text().count("log.append")
-        start_with_fault(nodes.primary, "log.append=%d:ENOSPC" % call)
+        nodes.primary.restart("log.append=%d:ENOSPC" % call)
         failed = 0
         with sql.connect(nodes.primary.path(NAME)) as db:
             for n in range(commits):
@@ -147,7 +146,7 @@ def a_commit_operation_that_cannot_be_looked_at_is_not_lost(stage):
         plans = stage.rng.sample(plans, 3)
     for level, site, call in plans:
         stage.say(level, site, call)
-        start_with_fault(nodes.primary, "%s=%d:EMFILE" % (site, call))
+        nodes.primary.restart("%s=%d:EMFILE" % (site, call))
         with sql.connect(nodes.primary.path(NAME), synchronous=level) as db:
             for table in "abc":
                 db.execute("UPDATE %s SET v = randomblob(8000)" % table)

@@ -90,8 +90,7 @@ def a_node_is_killed_beside_its_applications(play):
 def lose_the_log(play):
     """The primary cannot say any more what the replica misses."""
     play.stop(play.primary)
-    for name in glob.glob(os.path.join(play.primary.data, "db/*/log/*")):
-        os.unlink(name)
+    play.primary.lose_the_log()
     play.start(play.primary)
 
 

@@ -31,14 +31,6 @@ def commit(nodes, rng, count=1):
             nodes.primary.token_by_file(NAME)
 
 
-def restart_with_fault(node, plan):
-    os.environ["TIDEMARK_FAULT"] = plan
-    try:
-        node.restart()
-    finally:
-        del os.environ["TIDEMARK_FAULT"]
-
-
 def watch(control, path, seen):
     """Writes down the newest that it sees, on one connection: in
     passthrough mode that goes on when the daemon is gone."""
@@ -67,7 +59,7 @@ def what_a_reader_of_a_replica_saw_is_in_its_log(stage):
     primary, replica = nodes.nodes
     commit(nodes, stage.rng, 3)
     nodes.settle(NAME)
-    restart_with_fault(replica, "log.append=6:KILL")
+    replica.restart("log.append=6:KILL")
     nodes.settle(NAME)
     seen = stage.path("seen")
     watcher = workers.Worker(watch, replica.path(NAME), seen)
@@ -97,9 +89,10 @@ def what_a_reader_of_a_replica_saw_is_in_its_log(stage):
 
 @test(seconds=60)
 def what_cannot_be_synced_is_not_called_durable(stage):
+    """Neither the log nor, when a copy has come in its place, the WAL."""
     nodes = prepare(stage)
     replica = nodes.replicas[0]
-    restart_with_fault(replica, "log.sync=1-100000:EIO")
+    replica.restart("log.sync=1+:EIO,checkpoint.sync=1+:EIO")
     commit(nodes, stage.rng, 20)
     nodes.settle(NAME)
     where = replica.databases()[NAME]["position"]
@@ -136,7 +129,7 @@ def nobody_reaches_a_token_of_what_is_held_back(stage):
     commit(nodes, stage.rng)
     nodes.settle(NAME)
     old.close()
-    restart_with_fault(replica, "apply.write=4:KILL")
+    replica.restart("apply.write=4:KILL")
     old = sql.open_reader(replica.path(NAME))
     number = sql.one(old, "SELECT n FROM head")
     for _ in range(6):  # one of them is in the log and not in the WAL

@@ -38,11 +38,7 @@ class Points(kills.Ordeal):
         """It starts to die there; comes back in any case."""
         node = self.nodes.nodes[role]
         node.kill()
-        os.environ["TIDEMARK_FAULT"] = "%s=%d:KILL" % (site, call)
-        try:
-            node.launch()
-        finally:
-            del os.environ["TIDEMARK_FAULT"]
+        node.launch("%s=%d:KILL" % (site, call))
         try:
             until(lambda: node.process.poll() is not None, "alive", SECONDS)
             self.met.add((role, site))

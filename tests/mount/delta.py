@@ -40,14 +40,6 @@ def far_pair(stage, extra=""):
     return nodes, between
 
 
-def lose_the_log(primary):
-    """What a replica has missed can only be told by comparing."""
-    primary.stop()
-    for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
-        os.unlink(name)
-    primary.start()
-
-
 def size(node):
     return os.path.getsize(node.file(NAME))
 
@@ -73,7 +65,7 @@ def one_percent_that_changed_is_about_one_percent_of_the_bytes(stage):
     for mode in ("closed", "read"):
         replica.stop()
         change(primary.path(NAME), *range(7, ROWS, 100))
-        lose_the_log(primary)
+        primary.stop().lose_the_log().start()
         between.taken = 0
         start = len(replica.log_text())
         if mode == "read":
@@ -103,7 +95,7 @@ def a_replica_that_grew_or_shrank_otherwise_becomes_equal(stage):
         replica.stop()
         with sql.connect(primary.path(NAME)) as connection:
             connection.execute(change_it)
-        lose_the_log(primary)
+        primary.stop().lose_the_log().start()
         start = len(replica.log_text())
         replica.start()
         nodes.compare(NAME)
@@ -148,7 +140,7 @@ def what_came_and_is_not_what_it_was_takes_no_place(stage):
     primary, replica = nodes.primary, nodes.replicas[0]
     replica.stop()
     change(primary.path(NAME), *range(1, ROWS + 1))
-    lose_the_log(primary)
+    primary.stop().lose_the_log().start()
     between.cut = between.taken + ROWS * PAGE // 2
     replica.start()
     until(lambda: between.closed, "the copy does not come")

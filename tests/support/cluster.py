@@ -6,6 +6,7 @@ primary and its replicas. They answer through the command line and through
 """
 import contextlib
 import functools
+import glob
 import json
 import os
 import re
@@ -77,19 +78,22 @@ class Node:
 
     # ---- life ------------------------------------------------------------
 
-    def launch(self):
-        """Starts the daemon and does not wait for it."""
+    def launch(self, fault=None):
+        """Starts the daemon and does not wait for it. fault: which of its
+        calls fail, or kill it (base/site.h)."""
         expect(self.process is None, "%s runs already" % self.name)
         parent = os.getpid()
+        plan = {"TIDEMARK_FAULT": fault} if fault else {}
         with open(self.log, "ab") as log:
             self.process = subprocess.Popen(
                 self.prefix + [self.binary, "mount", "--config", self.config],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env=dict(os.environ, **plan),
                 preexec_fn=functools.partial(runner.die_with_parent, parent))
         return self
 
-    def start(self):
-        self.launch()
+    def start(self, fault=None):
+        self.launch(fault)
         self.wait_ready()
         return self
 
@@ -135,8 +139,16 @@ class Node:
         self.process = None
         return self
 
-    def restart(self):
-        return self.stop().start()
+    def restart(self, fault=None):
+        return self.stop().start(fault)
+
+    def lose_the_log(self):
+        """Its disk does, while it is stopped: what a replica misses can only
+        be told by comparing."""
+        expect(self.process is None, "%s runs" % self.name)
+        for name in glob.glob(os.path.join(self.data, "db/*/log/*")):
+            os.unlink(name)
+        return self
 
     def close(self):
         if self.process is not None:

@@ -12,7 +12,6 @@ starts a node on the state that a cut leaves.
 """
 import collections
 import contextlib
-import glob
 import json
 import os
 import random
@@ -211,6 +210,15 @@ class Recording:
         self.stage.say("durable on the replica:", listener.stop())
         self.stage.say(dict(did))
 
+    def is_durable(self):
+        """All that the primary has is, on the replica."""
+        primary = self.nodes.primary
+        have = {name: one["position"]["txid"]
+                for name, one in primary.databases().items()}
+        return all(stream["durable_txid"] == have[stream["database"]]
+                   for one in primary.status()["replicas"]
+                   for stream in one["databases"])
+
     def listener(self):
         return workers.Worker(
             hear_durable,
@@ -226,19 +234,13 @@ class Recording:
             with sql.connect(primary.path(name)) as connection:
                 connection.execute("CREATE TABLE missed(v)")
             primary.token(name)
-        primary.stop()
-        for name in glob.glob(os.path.join(primary.data, "db/*/log/*")):
-            os.unlink(name)
-        primary.start()
+        primary.stop().lose_the_log().start()
         self.disks["replica1"].mark("copying")
         listener = self.listener()
         replica.start()
         self.nodes.compare_all(20)
-        until(lambda: all(
-            stream["durable_txid"] == primary.databases()[stream["database"]]
-            ["position"]["txid"] for one in primary.status()["replicas"]
-            for stream in one["databases"]), lambda:
-            "the copies do not become durable: %s %s" % (primary.status()["replicas"], primary.databases()))
+        until(self.is_durable, lambda: "the copies do not become durable: %s"
+              % primary.status()["replicas"])
         self.stage.say("durable of the copies:", listener.stop())
 
     # ---- cuts ----------------------------------------------------------------

@@ -6,7 +6,6 @@ step goes through Scene.do() and is done again when the node died under it, so
 steps must bear that. What an application was told stays told.
 """
 import contextlib
-import os
 import signal
 import sqlite3
 import subprocess
@@ -36,12 +35,8 @@ class Scene:
 
     def start(self, *nodes):
         for node in nodes or self.nodes.nodes:
-            if node is self.victim and not self.died:
-                os.environ["TIDEMARK_FAULT"] = self.plan
-            try:
-                node.launch()
-            finally:
-                os.environ.pop("TIDEMARK_FAULT", None)
+            may_die = node is self.victim and not self.died
+            node.launch(self.plan if may_die else None)
         for node in nodes or self.nodes.nodes:
             try:
                 node.wait_ready()
