@@ -352,7 +352,7 @@ def rehearse(stage):
     return met
 
 
-@test(seconds=14400 if LONG else 500, sample=True)
+@test(seconds=14400 if LONG else 900, sample=True)
 def a_node_that_dies_at_any_call_comes_back_and_goes_on(stage):
     met = rehearse(stage)
     for role in scene.ROLES:
