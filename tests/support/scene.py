@@ -13,11 +13,25 @@ import time
 
 import cluster
 import sql
+import workers
 from runner import expect, expect_eq, until
 
 ROLES = ("primary", "replica")
 STEP_SECONDS = 30
 TROUBLE = (sqlite3.Error, OSError, AssertionError, subprocess.SubprocessError)
+
+
+def keep_open(control, path):
+    """Tries until it has it; then does nothing but have it, until it ends."""
+    while True:
+        try:
+            with contextlib.closing(sql.open_reader(path)) as reader:
+                reader.execute("SELECT count(*) FROM t").fetchone()
+                while control.running():
+                    time.sleep(0.05)
+                return
+        except sqlite3.Error:
+            time.sleep(0.05)
 
 
 class Scene:
@@ -28,7 +42,7 @@ class Scene:
         self.nodes = cluster.Cluster(stage, 1, extra=extra)
         self.primary, self.replica = self.nodes.nodes
         self.victim = self.nodes.nodes[ROLES.index(role)]
-        self.readers = []  # (node, connection)
+        self.readers = []  # (node, worker)
         self.told = {}  # name -> ids of rows of which a commit was heard
 
     # ---- nodes ---------------------------------------------------------------
@@ -54,7 +68,7 @@ class Scene:
         self.victim.process, self.died = None, True
         for node, reader in self.readers:
             if node is self.victim:
-                reader.close()  # as an application that gets errors
+                reader.kill()  # as an application that gets errors
         self.victim.start()
         return True
 
@@ -90,13 +104,16 @@ class Scene:
 
     @contextlib.contextmanager
     def reader(self, node, name):
-        """Somebody who has it open all the time."""
-        reader = self.do(lambda: sql.open_reader(node.path(name)))
+        """Somebody who has it open all the time. Not this process: what it
+        has mapped it would wait for with a node that is paused."""
+        reader = workers.Worker(keep_open, node.path(name))
         self.readers.append((node, reader))
         try:
+            self.until(lambda: reader.count() > 0 or reader.pid is None,
+                       "it is not opened")
             yield
         finally:
-            reader.close()
+            reader.kill()
             self.readers.remove((node, reader))
 
     # ---- steps ---------------------------------------------------------------
