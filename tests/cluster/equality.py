@@ -146,7 +146,7 @@ def switch_to_wal(path):
             expect("locked" in str(error), str(error))
             return False
     with sql.connect(path) as connection:
-        until(attempt, "%s stays in rollback mode" % path, 90, pause=0)
+        until(attempt, "%s stays in rollback mode" % path, 90)
 
 
 def write_beside_workers(control, cpu, *arguments):

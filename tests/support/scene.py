@@ -12,6 +12,7 @@ import subprocess
 import time
 
 import cluster
+import runner
 import sql
 import workers
 from runner import expect, expect_eq, until
@@ -176,6 +177,18 @@ class Scene:
                     name, node.name, one["problem"]))
 
     def close(self):
+        """All stop. One that died of that comes back, too."""
+        died_before = self.died
+        self.stop_all()
+        if self.died and not died_before:
+            self.start()
+            self.compare()
+            self.stop_all()
+        for node in self.nodes.nodes:
+            for point in runner.mounts_below(node.home):
+                runner.unmount(point)  # of the one that died
+
+    def stop_all(self):
         for node in self.nodes.nodes:
             if node.process is not None:
                 self.stop(node)
