@@ -107,7 +107,7 @@ static void met_open(const char *path)
     exit(2);
 }
 
-/* Lines of several threads and processes do not mix: each is one write. */
+/* Lines of several threads do not mix: each is one write. */
 static void met_tell(enum site site)
 {
     char line[80];

@@ -222,6 +222,7 @@ def commands_of_an_operator(play):
 def start_on_the_old_disk(play):
     """One that had died since has told of an epoch that the old disk does not
     know: it is fenced until its number is a higher one, as the log says."""
+    play.mend()
     olddisk.old_disk(play.primary)
     play.start(play.primary)
     for _ in range(2 if play.died else 0):
@@ -234,8 +235,6 @@ def a_primary_gets_an_older_disk(play):
     play.do(olddisk.write_all, play.nodes, 10)
     play.do(olddisk.keep_disk, play.primary)
     play.do(olddisk.write_all, play.nodes, 10)
-    play.mend()
-    play.do(lambda: None)
     start_on_the_old_disk(play)
 
 
@@ -248,7 +247,6 @@ def a_replica_has_what_the_primary_lost(play):
     play.do(olddisk.keep_disk, play.primary)
     play.do(olddisk.write_all, play.nodes, 5)
     with play.reader(play.replica, olddisk.NAMES[0]):
-        play.mend()
         start_on_the_old_disk(play)
         play.do(olddisk.write_all, play.nodes, 8)
     play.restart(play.replica)

@@ -89,7 +89,7 @@ class Scene:
         node.kill()
 
     def restart(self, node):
-        self.do(lambda: None)
+        self.mend()
         self.stop(node)
         self.start(node)
 
