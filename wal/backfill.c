@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "wal/apply.h"
 #include "wal/notes.h"
+#include "wal/placing.h"
 #include "wal/replica.h"
 #include "wal/retention.h"
 #include "wal/worker.h"
@@ -33,7 +34,7 @@ static bool is_due(const struct database *database)
 {
     uint32_t frames = database->apply.header.max_frame;
 
-    if (database->copy_in_wal && frames > 0 &&
+    if (database->placed && frames > 0 &&
         clock_now_ns() >= database->copy_due_ns)
         return true;
     return frames >= wal_limit(database) &&
@@ -45,7 +46,7 @@ void backfill_if_due(struct database *database)
     struct apply *apply = &database->apply;
 
     if (database->anchor.connection == NULL || apply->checkpointing ||
-        !is_due(database))
+        database->incoming.published || !is_due(database))
         return;
     if (worker_submit(database, WORKER_CHECKPOINT) < 0)
         return; /* the next batch asks again */
@@ -61,7 +62,7 @@ static void base_advance(struct database *database)
 #ifdef CANARY_LATE_BASE /* the log may forget what only the WAL has */
     database->meta.base_txid = database->view.position.txid;
 #endif
-    if (!(database->meta.flags & META_COPIED))
+    if (!(database->meta.flags & META_COPIED) || database->placed)
         database->base_saved_bytes = 0; /* a copy is complete only now */
     else if (!database->meta_unsaved &&
              log_bytes(database->log) - database->base_saved_bytes <
@@ -75,32 +76,16 @@ static void base_advance(struct database *database)
         notes_fails(database);
         return;
     }
-    backfill_is_safe(database);
+    if (database->hashes_saved_txid == database->view.position.txid)
+        placing_end(database);
     retention_apply(database, retention_base(database));
     database->base_saved_bytes = log_bytes(database->log);
-}
-
-void backfill_is_safe(struct database *database)
-{
-    struct database_view *view = &database->view;
-    txid_t durable;
-    bool more;
-
-    pthread_mutex_lock(&database->lock);
-    database->copy_in_wal = false;
-    durable = notes_durable(database);
-    more = durable > view->durable_txid;
-    if (more)
-        view->durable_txid = durable;
-    pthread_mutex_unlock(&database->lock);
-    if (more)
-        notes_changed(database);
 }
 
 /* A reader, or a disk, was in the way. */
 static void copy_again(struct database *database)
 {
-    if (!database->copy_in_wal)
+    if (!database->placed)
         return;
     database->copy_due_ns = clock_now_ns() + NS_PER_S;
     worker_at(database, database->copy_due_ns);

@@ -12,10 +12,6 @@
  * holds a copy. */
 void backfill_if_due(struct database *database);
 
-/* The database file has been saved as complete. A copy that was in the WAL is
- * safe now, and what the log has durable is durable. */
-void backfill_is_safe(struct database *database);
-
 /* The checkpoint thread is done (apply.checkpoint_...). */
 void backfill_done(struct database *database);
 

@@ -4,7 +4,9 @@
  *
  * Log and WAL are synced before SQLite is asked: its own FSYNC(-wal) holds the
  * WAL's inode lock, which apply needs to append, and finds nothing left to do
- * then. While a checkpoint runs (apply.checkpointing) the anchor is ours; the
+ * then. What was copied is synced after it: SQLite leaves that to a later
+ * checkpoint when frames were appended meanwhile, and we are about to say that
+ * the file has it. While a checkpoint runs (apply.checkpointing) the anchor is ours; the
  * worker does not touch it.
  */
 #include "wal/checkpoint.h"
@@ -17,13 +19,14 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-static int wal_sync(struct database *database)
+/* suffix: of the file beside the database, "" for its own. */
+static int file_sync(struct database *database, const char *suffix)
 {
     struct os_file file = {0};
     char path[DATABASE_NAME_MAX + 32];
     int rc;
 
-    snprintf(path, sizeof path, "%s-wal", database->backing);
+    snprintf(path, sizeof path, "%s%s", database->backing, suffix);
     rc = os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
                  SITE_CHECKPOINT_SYNC);
     if (rc == 0)
@@ -39,10 +42,12 @@ static void run_checkpoint(struct database *database)
     int rc = log_sync(log_of(database));
 
     if (rc == 0)
-        rc = wal_sync(database);
+        rc = file_sync(database, "-wal");
     if (rc == 0)
         rc = anchor_checkpoint(&database->anchor, &apply->checkpoint_frames,
                                &apply->checkpoint_copied);
+    if (rc == 0 && apply->checkpoint_frames == apply->checkpoint_copied)
+        rc = file_sync(database, "");
     apply->checkpoint_rc = rc;
     if (note == NULL)
         notes_event(database, DATABASE_EVENT_FAILED, "out of memory");
@@ -64,10 +69,10 @@ static void run_sync(struct database *database)
     prepared_durable = log_prepared(log, &prepared);
     pthread_mutex_lock(&database->lock);
     if (log == log_of(database)) { /* else a copy's took its place */
-        if (durable > view->durable_txid && !database->copy_in_wal)
+        if (durable > view->durable_txid)
             view->durable_txid = durable;
         if (position_is_equal(&prepared, &view->prepared))
-            view->prepared_durable = prepared_durable && !database->copy_in_wal;
+            view->prepared_durable = prepared_durable;
     }
     pthread_mutex_unlock(&database->lock);
     notes_changed(database);

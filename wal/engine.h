@@ -179,6 +179,9 @@ struct incoming {
     bool kept;   /* not active: what came of one that was cut off */
     bool sparse; /* pages that are as in the database are not in the file */
     bool keep;   /* what is replaced is a history of its own */
+    bool placing;   /* complete, and made sure of: see placing.h */
+    unsigned slot;  /* then: of its names there */
+    bool published; /* readers see it, and the log is not its own yet */
     struct delta delta;
     bool suspect; /* a sync failed: what is in memory may not be on disk */
     bool ended;   /* all pages are here, records are redone on the file */
@@ -281,9 +284,10 @@ struct database {
     bool whole;             /* replica: the next copy is not compared */
     bool doubt;             /* replica: content was refused, and no copy came
                                into place since: hashes are not believed */
-    bool copy_in_wal;       /* [lock] replica: a copy is in place, and only in
-                               the WAL: a power cut takes it back, and then no
-                               record behind it counts as durable */
+    bool placed;            /* [lock] replica: a copy is in place, and its mark
+                               is still there, see placing.h */
+    txid_t placed_txid;     /* [lock] then: where that copy was complete */
+    unsigned placed_slot;   /* replica: then, of its names */
     uint64_t copy_due_ns;   /* replica: then, checkpoint not before */
     uint64_t log_counted;   /* of catalog->log_total */
     struct pin needs[PINS_MAX]; /* [lock] what each replica has durable */

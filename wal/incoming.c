@@ -5,6 +5,7 @@
 #include "wal/delta.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
+#include "wal/placing.h"
 #include "wal/redo.h"
 
 #include <errno.h>
@@ -42,6 +43,7 @@ void incoming_abandon(struct database *database)
     struct incoming *incoming = &database->incoming;
     char path[INCOMING_PATH_BYTES];
 
+    placing_undo(database);
     tell_end(database);
     if (incoming->active || incoming->kept) {
         incoming_path(database, "incoming", path);
@@ -61,6 +63,7 @@ void incoming_suspend(struct database *database)
 
     if (!incoming->active)
         return;
+    placing_undo(database);
     if (incoming->log == NULL) { /* no copy: a first file, from our own log */
         incoming_abandon(database);
         return;

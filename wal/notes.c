@@ -147,8 +147,8 @@ txid_t notes_durable(const struct database *database)
     txid_t base = meta->flags & META_COPIED ? meta->base_txid : 0;
     txid_t logged = log_durable_txid(database->log);
 
-    if (database->copy_in_wal)
-        return 0;
+    if (database->placed) /* the base is that of what was there before */
+        base = database->placed_txid;
     return logged > base ? logged : base;
 }
 

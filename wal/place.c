@@ -8,10 +8,11 @@
 
 #include "wal/apply.h"
 #include "wal/attach.h"
-#include "wal/logdir.h"
 #include "wal/lost.h"
 #include "wal/notes.h"
+#include "wal/placing.h"
 #include "wal/readview.h"
+#include "wal/recover.h"
 #include "wal/replica.h"
 #include "wal/verify.h"
 
@@ -19,73 +20,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
-
-/* Makes the directories above a database. */
-static int parents_make(struct database *database)
-{
-    char path[DATABASE_NAME_MAX + 16];
-    int rc = 0;
-
-    snprintf(path, sizeof path, "%s", database->backing);
-    for (char *at = strchr(path + 6, '/'); at != NULL && rc == 0;
-         at = strchr(at + 1, '/')) {
-        *at = '\0';
-        rc = os_mkdir(database->catalog->config.data_fd, path, 0755,
-                      SITE_INCOMING_PLACE);
-        *at = '/';
-    }
-    return rc;
-}
-
-/* After a failed sync the kernel may call pages clean that it could not write:
- * only what is written again is synced by the next one. */
-static int file_write_again(struct incoming *incoming)
-{
-    uint64_t size = (uint64_t)incoming->size_pages * incoming->page_bytes;
-    uint8_t *page;
-    int rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_WRITE);
-
-    for (uint64_t at = 0; rc == 0 && at < size; at += incoming->page_bytes) {
-        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-        if (rc == 0)
-            rc = os_pwrite(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-    }
-    os_free(&page);
-    return rc;
-}
-
-/* The finished file, ready for its place: size, WAL mode, owner, durable. */
-static int file_finish(struct database *database)
-{
-    struct incoming *incoming = &database->incoming;
-    struct meta *meta = &database->meta;
-    uint8_t page[PAGE_HEADER_BYTES];
-    int rc;
-
-    rc = os_ftruncate(&incoming->file,
-                      (uint64_t)incoming->size_pages * incoming->page_bytes,
-                      SITE_INCOMING_WRITE);
-    if (rc == 0)
-        rc = os_pread_full(&incoming->file, page, sizeof page, 0,
-                           SITE_INCOMING_WRITE);
-    if (rc == 0) {
-        page_header_set_wal(page);
-        rc = os_pwrite(&incoming->file, page, sizeof page, 0,
-                       SITE_INCOMING_WRITE);
-    }
-    if (rc == 0 && incoming->suspect)
-        rc = file_write_again(incoming);
-    if (rc < 0)
-        return rc;
-    if (fchown(incoming->file.fd, meta->uid, meta->gid) != 0 ||
-        fchmod(incoming->file.fd, meta->mode & 07777) != 0)
-        return site_fail(SITE_INCOMING_PLACE, database->name, errno);
-    rc = os_fsync(&incoming->file, SITE_INCOMING_SYNC);
-    incoming->suspect = rc < 0;
-    return rc;
-}
 
 /* Nobody has it open: the file takes its place. Renamed below the mount: the
  * mount never caches that a name does not exist. */
@@ -95,10 +29,10 @@ static int place_by_rename(struct database *database)
     char path[INCOMING_PATH_BYTES];
     int rc;
 
-    incoming_path(database, "incoming", path);
-    rc = parents_make(database);
+    rc = recover_make_parents(database);
     if (rc == 0)
-        rc = file_finish(database);
+        rc = placing_prepare(database);
+    placing_path(database, path);
     if (rc == 0)
         rc = os_rename(dirfd, path, database->backing, SITE_INCOMING_PLACE);
     if (rc < 0)
@@ -174,6 +108,37 @@ static int differing_apply(struct database *database, struct record *record,
     return rc;
 }
 
+/* Of the pages that were left out, because they are the same here, those that
+ * the WAL has go into the copy's file after all: recovery throws that away. */
+static int same_keep(struct database *database, uint8_t *page)
+{
+    struct incoming *incoming = &database->incoming;
+    struct readview view;
+    int rc = incoming->sparse ? readview_open(&view, database) : -ENOENT;
+
+    if (rc < 0)
+        return rc == -ENOENT ? 0 : rc;
+    for (pgno_t pgno = 1; pgno <= incoming->size_pages && rc == 0; pgno++) {
+        uint64_t hash = hashes_get(&incoming->hashes, pgno);
+        bool there = false;
+
+        if (hash != 0 && is_left_out(database, pgno))
+            rc = readview_wal_page(&view, pgno, page, &there);
+        if (rc < 0 || !there)
+            continue;
+        if (page_hash(pgno, page, incoming->page_bytes) != hash)
+            rc = site_fail(SITE_INCOMING_PLACE,
+                           "a page of the database is not what its hash says",
+                           EBADMSG);
+        else
+            rc = os_pwrite(&incoming->file, page, incoming->page_bytes,
+                           (uint64_t)(pgno - 1) * incoming->page_bytes,
+                           SITE_INCOMING_WRITE);
+    }
+    readview_close(&view);
+    return rc;
+}
+
 /* What differs goes in as one transaction. Page 1 comes last: it always goes
  * in, and carries the commit. */
 static int place_by_wal(struct database *database)
@@ -186,6 +151,10 @@ static int place_by_wal(struct database *database)
     int rc = os_alloc(&pages, 2 * (size_t)page_bytes, SITE_APPLY_ALLOC);
 
     if (rc == 0)
+        rc = same_keep(database, pages);
+    if (rc == 0)
+        rc = placing_prepare(database);
+    if (rc == 0)
         rc = page_one(database, pages);
     if (rc == 0)
         rc = differing_apply(database, &record, pages + page_bytes);
@@ -196,6 +165,8 @@ static int place_by_wal(struct database *database)
         rc = apply_pages(database, &record, true);
     if (rc == 0)
         rc = apply_publish(database);
+    if (rc == 0)
+        incoming->published = true;
     os_free(&pages);
     return rc;
 }
@@ -274,8 +245,8 @@ static int place(struct database *database)
     struct incoming *incoming = &database->incoming;
     int rc;
 
-    if (incoming->size_pages == 0)
-        return 0; /* no content yet: no file either */
+    if (incoming->size_pages == 0) /* no content yet: no file either */
+        return placing_prepare(database);
     if (!incoming->sparse && database->anchor.connection == NULL &&
         (attach_main(database) < 0 || database->view.page_bytes == 0))
         return place_by_rename(database);
@@ -309,55 +280,40 @@ static int file_check(struct database *database)
     return rc == -ENODATA ? -EBADMSG : rc;
 }
 
-/* Recovery cannot rely on file and log while one of them is replaced. */
-static int place_begin(struct database *database)
-{
-    if (!(database->meta.flags & (META_COPIED | META_CLEAN)))
-        return 0;
-    database->meta.flags &= ~(META_COPIED | META_CLEAN);
-    return notes_save_meta(database);
-}
-
 /* The copy's hashes and log become the database's. */
 static int place_end(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
-    char path[INCOMING_PATH_BYTES];
-    int rc;
+    int rc = placing_take_log(database);
 
-    if (incoming->log != NULL) {
-        incoming_path(database, "log-incoming", path);
-        rc = logdir_replace(database, incoming->log, path);
-        if (rc < 0)
-            return rc;
-        incoming->log = NULL;
-    }
-    rc = logdir_sync(database);
     if (rc < 0)
         return rc;
     hashes_free(&database->hashes);
     database->hashes = incoming->hashes;
     incoming->hashes = (struct hashes){0};
+    incoming->placing = incoming->published = false;
     return 0;
 }
 
-/* Complete now, or by the first checkpoint when it went into the WAL. */
-static int place_keep(struct database *database,
-                      const struct record_header *header)
+/* The file holds it now, or from the next checkpoint on when it went into the
+ * WAL. Until that is written down, the mark of the copy says it. */
+static void place_keep(struct database *database,
+                       const struct record_header *header)
 {
     struct position position = record_position(header);
+    struct meta *meta = &database->meta;
 
-    pthread_mutex_lock(&database->lock);
-    database->copy_in_wal = database->anchor.connection != NULL &&
-                            header->size_pages > 0;
-    pthread_mutex_unlock(&database->lock);
     database->copy_due_ns = 0;
-    if (database->copy_in_wal)
-        return 0;
+    if (database->anchor.connection != NULL && header->size_pages > 0)
+        return;
     replica_save_hashes(database, &position, header->page_bytes);
-    database->meta.base_txid = header->last_txid;
-    database->meta.flags |= META_COPIED;
-    return notes_save_meta(database);
+    meta->base_txid = header->last_txid;
+    meta->flags |= META_COPIED;
+    meta->flags &= ~META_CLEAN;
+    if (notes_save_meta(database) < 0)
+        notes_fails(database);
+    else if (database->hashes_saved_txid == header->last_txid)
+        placing_end(database);
 }
 
 int incoming_place(struct database *database)
@@ -379,8 +335,6 @@ int incoming_place(struct database *database)
                          EBADMSG);
     rc = file_check(database);
     if (rc == 0)
-        rc = place_begin(database);
-    if (rc == 0)
         rc = place(database);
     if (rc == 0)
         rc = place_end(database);
@@ -390,8 +344,7 @@ int incoming_place(struct database *database)
     database->whole = database->doubt = false;
     verify_forget(database);
     os_close(&database->main_file);
-    rc = place_keep(database, &header);
-    if (rc == 0)
-        notes_publish(database, &header);
-    return rc;
+    place_keep(database, &header);
+    notes_publish(database, &header);
+    return 0;
 }

@@ -127,6 +127,27 @@ void readview_close(struct readview *view)
     *view = (struct readview){0};
 }
 
+static int frame_page(struct readview *view, uint32_t frame, uint8_t *page)
+{
+    return os_pread_full(&view->database->wal_file, page, view->page_bytes,
+                         frame_offset(frame, view->page_bytes) +
+                             FRAME_HEADER_BYTES,
+                         SITE_READVIEW_READ);
+}
+
+int readview_wal_page(struct readview *view, pgno_t pgno, uint8_t *page,
+                      bool *ret_there)
+{
+    uint32_t frame = 0;
+    int rc = 0;
+
+    if (view->wal)
+        rc = walindex_find(&view->database->index, pgno, 0,
+                           view->header.max_frame, &frame);
+    *ret_there = rc == 0 && frame != 0;
+    return *ret_there ? frame_page(view, frame, page) : rc;
+}
+
 int readview_page(struct readview *view, pgno_t pgno, uint8_t *page)
 {
     struct database *database = view->database;
@@ -140,10 +161,7 @@ int readview_page(struct readview *view, pgno_t pgno, uint8_t *page)
     if (rc < 0)
         return rc;
     if (frame != 0)
-        return os_pread_full(&database->wal_file, page, view->page_bytes,
-                             frame_offset(frame, view->page_bytes) +
-                                 FRAME_HEADER_BYTES,
-                             SITE_READVIEW_READ);
+        return frame_page(view, frame, page);
     n = os_pread(&database->main_file, page, view->page_bytes,
                  (uint64_t)(pgno - 1) * view->page_bytes, SITE_READVIEW_READ);
     if (n < 0)

@@ -31,4 +31,10 @@ void readview_close(struct readview *view);
  * as SQLite reads it. */
 int readview_page(struct readview *view, pgno_t pgno, uint8_t *page);
 
+/* On a replica in WAL mode: the same, if any frame has it, *ret_there. Whether
+ * it was copied back or not, the database file need not have it after a power
+ * cut: SQLite syncs the file when all frames are in it, not before. */
+int readview_wal_page(struct readview *view, pgno_t pgno, uint8_t *page,
+                      bool *ret_there);
+
 #endif

@@ -30,6 +30,7 @@
 #include "wal/missing.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
+#include "wal/placing.h"
 #include "wal/recover_replica.h"
 #include "wal/recover_wal.h"
 #include "wal/redo.h"
@@ -42,47 +43,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <unistd.h>
-
-/* ---- orphans ------------------------------------------------------------- */
-
-static bool file_has_orphans(struct database *database, const char *suffix)
-{
-    char path[DATABASE_NAME_MAX + 32];
-    struct os_file file = {0};
-    bool orphans;
-
-    snprintf(path, sizeof path, "%s%s", database->backing, suffix);
-    if (os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
-                SITE_RECOVER_LEASE) < 0)
-        return false;
-    /* A write lease is granted only when no other descriptor is open. */
-    orphans = fcntl(file.fd, F_SETLEASE, F_WRLCK) != 0 && errno == EAGAIN;
-    if (!orphans)
-        (void)fcntl(file.fd, F_SETLEASE, F_UNLCK);
-    os_close(&file);
-    return orphans;
-}
-
-bool recover_has_orphans(struct database *database)
-{
-    return file_has_orphans(database, "") ||
-           file_has_orphans(database, "-wal") ||
-           file_has_orphans(database, "-shm");
-}
-
-int recover_path(const struct database *database, const char *suffix, bool live,
-                 char path[RECOVER_PATH_BYTES])
-{
-    const struct catalog_config *config = &database->catalog->config;
-
-    if (!live) {
-        snprintf(path, RECOVER_PATH_BYTES, "%s%s", database->backing, suffix);
-        return config->data_fd;
-    }
-    snprintf(path, RECOVER_PATH_BYTES, "%s/%s%s", config->mount_path,
-             database->name, suffix);
-    return AT_FDCWD;
-}
 
 /* ---- hashes -------------------------------------------------------------- */
 
@@ -127,8 +87,11 @@ static int hashes_recover(struct database *database)
     int rc;
 
     snprintf(path, sizeof path, "%s/hashes", database->directory);
-    rc = hashes_load(&database->hashes, database->catalog->config.data_fd, path,
-                     &database->lineage, &page_bytes, &position);
+    if (database->placed)
+        rc = placing_load(database, &database->hashes, &page_bytes, &position);
+    else
+        rc = hashes_load(&database->hashes, database->catalog->config.data_fd,
+                         path, &database->lineage, &page_bytes, &position);
     if (rc < 0 && rc != -ENOENT && rc != -EBADMSG)
         return rc;
     database->applied = position;
@@ -147,6 +110,13 @@ int recover_hashes(struct database *database)
 {
     hashes_free(&database->hashes);
     return hashes_recover(database);
+}
+
+int recover_hashes_of_log(struct database *database)
+{
+    hashes_free(&database->hashes);
+    database->applied = (struct position){0};
+    return redo_log(database, 1, hash_record);
 }
 
 bool recover_is_clean(struct database *database)
@@ -239,28 +209,6 @@ static int prepared_settle(struct database *database, struct log_found *found,
 
 /* ---- one database -------------------------------------------------------- */
 
-/* An application that had it open when we stopped may have gone on in the
- * WAL: the file alone does not tell. */
-bool recover_wal_is_left(struct database *database)
-{
-    char path[DATABASE_NAME_MAX + 32];
-    struct stat status;
-
-    snprintf(path, sizeof path, "%s-wal", database->backing);
-    return fstatat(database->catalog->config.data_fd, path, &status,
-                   AT_SYMLINK_NOFOLLOW) == 0 &&
-           status.st_size > 0;
-}
-
-bool recover_was_touched(struct database *database)
-{
-    struct meta_fingerprint now;
-
-    return meta_take_fingerprint(database->catalog->config.data_fd,
-                                 database->backing, &now) < 0 ||
-           !meta_fingerprint_is_equal(&now, &database->meta.clean);
-}
-
 /* The side file may stand at the log's end: its header knows no WAL. */
 static void wal_place_set(struct database *database,
                           const struct log_found *found)
@@ -288,6 +236,10 @@ static int recover_content(struct database *database, struct log_found *found)
     view_set(database);
     if (replica)
         return recover_replica(database, rc, false);
+    if (database->placed) /* it was a replica's */
+        rc = recover_placing(database, rc, false);
+    if (rc == -EBADMSG && database->placed)
+        placing_forget(database);
     if (rc == 0 && database->meta.flags & META_GRAFTING)
         return graft_recover(database);
     if (rc == 0 && recover_is_clean(database)) {
@@ -364,6 +316,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
     database->view.owner_mode = database->meta.mode;
     rc = history_copy(&database->history, &database->meta.history);
     epoch_seen(catalog, &database->history);
+    if (rc == 0)
+        rc = placing_find(database);
     snprintf(path, sizeof path, "%s/log", database->directory);
     if (rc == 0)
         rc = log_open(&database->log, catalog->config.data_fd, path,
@@ -453,21 +407,6 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
     thread_register(role, "tidemark");
     meta_free(&meta);
     database_unref(database);
-    return rc;
-}
-
-int recover_sync_files(struct database *database)
-{
-    struct os_file file = {0};
-    int rc = os_open(&file, database->catalog->config.data_fd,
-                     database->backing, O_RDONLY, 0, SITE_RECOVER_OPEN);
-
-    if (rc == 0)
-        rc = os_fsync(&file, SITE_RECOVER_SYNC);
-    if (rc == 0)
-        rc = os_sync_parent(database->catalog->config.data_fd,
-                            database->backing, SITE_RECOVER_SYNC);
-    os_close(&file);
     return rc;
 }
 

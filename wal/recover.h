@@ -28,10 +28,20 @@ bool recover_has_orphans(struct database *database);
 /* The page hashes anew, as of the log's end. -EBADMSG: it cannot tell. */
 int recover_hashes(struct database *database);
 
+/* The same from the log alone, which must reach back to the first record. */
+int recover_hashes_of_log(struct database *database);
+
 /* The file (suffix ""), or what stands beside it; live: as the mount, which
  * answers, names it. Returns what directory the path starts at. */
 int recover_path(const struct database *database, const char *suffix, bool live,
                  char path[RECOVER_PATH_BYTES]);
+
+/* Makes the directories above a database's file. */
+int recover_make_parents(struct database *database);
+
+/* Opens main_file for writing. make: also when it is not there, with its
+ * owner, but never through a live mount. -EBADMSG: it is not there. */
+int recover_open_file(struct database *database, bool live, bool make);
 
 /* The last stop was in order, and nothing came after it. */
 bool recover_is_clean(struct database *database);

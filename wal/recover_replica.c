@@ -12,6 +12,7 @@
 #include "wal/delta.h"
 #include "wal/logdir.h"
 #include "wal/notes.h"
+#include "wal/placing.h"
 #include "wal/recover.h"
 #include "wal/redo.h"
 #include "wal/rollback.h"
@@ -34,33 +35,60 @@ static void remove_companions(struct database *database, bool live)
     }
 }
 
-static int redo_file(struct database *database, bool live)
+/* anew: whatever the file has goes first. -EBADMSG: it is gone, and must be
+ * copied. */
+static int redo_log_on(struct database *database, bool live, bool anew)
 {
-    char text[96], path[RECOVER_PATH_BYTES];
-    int dirfd, rc;
+    int rc;
+
+    remove_companions(database, live);
+    rc = recover_open_file(database, live, anew);
+    if (rc == 0 && anew)
+        rc = os_ftruncate(&database->main_file, 0, SITE_RECOVER_WRITE);
+    if (rc == 0)
+        rc = redo_into_file(database, database->meta.base_txid + 1);
+    os_close(&database->main_file);
+    if (rc == 0 && anew && !live)
+        rc = os_sync_parent(database->catalog->config.data_fd,
+                            database->backing, SITE_RECOVER_SYNC);
+    return rc;
+}
+
+static int redo_file(struct database *database, bool live, bool anew)
+{
+    char text[96];
+    int rc;
 
     if (database->view.page_bytes == 0)
         return 0;                        /* no content yet: no file */
     rc = recover_unmark_clean(database); /* we change it now */
-    if (rc < 0)
-        return rc;
-    remove_companions(database, live);
-    dirfd = recover_path(database, "", live, path);
-    rc = os_open(&database->main_file, dirfd, path, O_RDWR, 0,
-                 SITE_RECOVER_OPEN);
-    if (rc == -ENOENT)
-        return -EBADMSG; /* the file is gone: copy it anew */
+    if (anew)
+        database->meta.base_txid = 0;
     if (rc == 0)
-        rc = redo_into_file(database, database->meta.base_txid + 1);
-    os_close(&database->main_file);
+        rc = redo_log_on(database, live, anew);
     if (rc < 0)
         return rc;
+    database->meta.flags |= META_COPIED;
     snprintf(text, sizeof text, "log redone from TXID %llu to %llu",
              (unsigned long long)database->meta.base_txid + 1,
              (unsigned long long)database->view.position.txid);
     notes_event(database, DATABASE_EVENT_RECOVERED, text);
     database->meta.base_txid = database->view.position.txid;
     return notes_save_meta(database);
+}
+
+int recover_placing(struct database *database, int rc, bool live)
+{
+    if (rc == 0)
+        rc = recover_unmark_clean(database);
+    if (rc == 0) {
+        remove_companions(database, live);
+        rc = placing_redo(database, live);
+    }
+    if (rc == 0)
+        notes_event(database, DATABASE_EVENT_RECOVERED,
+                    "a copy that was being put in its place is in it now");
+    return rc;
 }
 
 static int log_begin(struct database *database, bool live)
@@ -109,8 +137,11 @@ int recover_forget(struct database *database, const char *why, bool live)
     struct lost_what what = lost_of(database, "db", why);
     struct database_view *view = &database->view;
     char kept[LOST_PATH_BYTES];
-    int rc = aside_move(database, &what, live, kept);
+    int rc;
 
+    if (database->placed)
+        placing_forget(database);
+    rc = aside_move(database, &what, live, kept);
     if (rc == 0)
         rc = log_begin(database, live);
     if (rc < 0)
@@ -135,8 +166,15 @@ int recover_forget(struct database *database, const char *why, bool live)
 int recover_replica(struct database *database, int rc, bool live)
 {
     const char *why = "file, log and hashes do not agree";
+    bool anew;
 
     database->meta.flags &= ~META_GRAFTING; /* what is below does the same */
+    if (database->placed) {
+        rc = recover_placing(database, rc, live);
+        if (rc != -EBADMSG)
+            return rc;
+        why = "the copy that was being put in its place is damaged";
+    }
     if (rc == 0 && recover_is_clean(database)) {
         /* A WAL of ours would have kept it from being marked clean. */
         if (!recover_was_touched(database) && !recover_wal_is_left(database)) {
@@ -147,12 +185,13 @@ int recover_replica(struct database *database, int rc, bool live)
               "but the primary may";
         rc = -EBADMSG;
     }
-    if (rc == 0 && database->view.page_bytes != 0 &&
-        !(database->meta.flags & META_COPIED)) {
-        why = "a copy was being put in its place, or its pages were damaged";
-        rc = -EBADMSG;
+    anew = !(database->meta.flags & META_COPIED);
+    if (rc == 0 && anew && database->view.page_bytes != 0) {
+        why = "its first records were being written, or its pages were damaged";
+        rc = log_first_txid(database->log) == 1 ? recover_hashes_of_log(database)
+                                                : -EBADMSG;
     }
-    rc = rc == 0 ? redo_file(database, live) : rc;
+    rc = rc == 0 ? redo_file(database, live, anew) : rc;
     return rc == -EBADMSG ? recover_forget(database, why, live) : rc;
 }
 

@@ -15,6 +15,10 @@
  * file that is not what the log says, ends in recover_forget(). */
 int recover_replica(struct database *database, int rc, bool live);
 
+/* database->placed: the copy is put in its place again. rc: what
+ * recover_hashes() said. -EBADMSG: it cannot be. */
+int recover_placing(struct database *database, int rc, bool live);
+
 /* What we have cannot be trusted: it moves aside, a copy takes its place. why:
  * a sentence without its end, for lost/ and the log. */
 int recover_forget(struct database *database, const char *why, bool live);

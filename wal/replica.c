@@ -26,6 +26,7 @@
 #include "wal/incoming.h"
 #include "wal/notes.h"
 #include "wal/offer.h"
+#include "wal/placing.h"
 #include "wal/primary.h"
 #include "wal/recover.h"
 #include "wal/recover_replica.h"
@@ -67,7 +68,7 @@ void replica_show_prepared(struct database *database)
 
     pthread_mutex_lock(&database->lock);
     database->view.prepared = prepared;
-    database->view.prepared_durable = durable && !database->copy_in_wal;
+    database->view.prepared_durable = durable;
     pthread_mutex_unlock(&database->lock);
 }
 
@@ -143,7 +144,8 @@ static void base_here(struct database *database)
         meta->flags &= ~META_CLEAN;
         notes_fails(database);
     } else {
-        backfill_is_safe(database);
+        if (database->hashes_saved_txid == position->txid)
+            placing_end(database);
         retention_apply(database, retention_base(database));
     }
 }
@@ -163,7 +165,7 @@ void replica_detach(struct database *database)
         synced = log_sync(database->log) == 0;
         if (!synced)
             notes_fails(database);
-        attach_close(database, synced);
+        attach_close(database, synced && !database->incoming.published);
         apply_free(&database->apply);
         notes_state(database,
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
@@ -172,7 +174,8 @@ void replica_detach(struct database *database)
     if (!attached || database->stopped || database->doubt ||
         !wal_is_gone(database))
         return;
-    if (database->view.position.txid != database->hashes_saved_txid)
+    if (database->placed ||
+        database->view.position.txid != database->hashes_saved_txid)
         base_here(database);
     else
         recover_mark_clean(NULL, database);

@@ -39,6 +39,8 @@ bool retention_is_over(struct database *database)
 
 txid_t retention_base(const struct database *database)
 {
+    if (database->placed) /* a start redoes all after the copy */
+        return 0;
     /* A side file that could not be written is further behind. */
     return database->hashes_saved_txid < database->meta.base_txid
                ? database->hashes_saved_txid

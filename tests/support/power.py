@@ -182,7 +182,7 @@ class Recording:
                                        primary.databases()[name]["lineage"])
             self.stage.say(name, page_bytes, mode)
 
-    def load(self, steps, comes_and_goes):
+    def writers(self, steps):
         rng, primary = self.stage.rng, self.nodes.primary
         socket_path = self.disks["primary"].socket
         writers = []
@@ -195,6 +195,12 @@ class Recording:
                     writers.append(workers.Worker(
                         write, list(chosen), rng.random(), level, chosen,
                         steps, socket_path))
+        return writers
+
+    def load(self, steps, comes_and_goes):
+        rng, primary = self.stage.rng, self.nodes.primary
+        socket_path = self.disks["primary"].socket
+        writers = self.writers(steps)
         if comes_and_goes:
             writers.append(workers.Worker(
                 come_and_go, primary.path(COMES_AND_GOES), rng.random(),
@@ -227,7 +233,7 @@ class Recording:
 
     def copy(self):
         """The primary loses its log: what the replica misses, it can only
-        give it as a copy."""
+        give it as a copy. Commits go on meanwhile."""
         primary, (replica,) = self.nodes.primary, self.nodes.replicas
         replica.stop()
         for name in self.kinds:
@@ -235,9 +241,10 @@ class Recording:
                 connection.execute("CREATE TABLE missed(v)")
             primary.token(name)
         primary.stop().lose_the_log().start()
-        self.disks["replica1"].mark("copying")
-        listener = self.listener()
+        listener, writers = self.listener(), self.writers(30)
         replica.start()
+        for one in writers:
+            one.join(60)
         self.nodes.compare_all(20)
         until(self.is_durable, lambda: "the copies do not become durable: %s"
               % primary.status()["replicas"])
@@ -310,16 +317,9 @@ class Recording:
         return said
 
     def durable(self, cut):
-        """name -> TXID that the replica had called durable before. While a
-        copy takes the place of what it had, that is forgotten: what counts is
-        what it says of the copy and after."""
-        said, before = {}, {}
-        for words in faultfs.Marks(self.traces["replica1"]).before(cut.events):
-            if words[0] == "copying":
-                before = {name: said.pop(name, 0) for name in self.copied}
-            elif int(words[2]) > before.get(words[1], 0):
-                said[words[1]] = int(words[2])
-        return said
+        """name -> TXID that the replica had called durable before."""
+        return {words[1]: int(words[2]) for words in
+                faultfs.Marks(self.traces["replica1"]).before(cut.events)}
 
     @contextlib.contextmanager
     def on(self, node, who, cut):
