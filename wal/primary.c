@@ -190,7 +190,12 @@ int primary_settle(struct database *database)
 {
     if (is_attached(database))
         return pass(database) < 0 ? -EAGAIN : 0;
-    return rollback_is_pending(database) ? -EAGAIN : 0;
+    if (rollback_is_pending(database))
+        return -EAGAIN;
+    /* Our own connection may have played a dead writer's journal back: pages
+     * that were free before it are not as they were. */
+    rollback_check(database);
+    return database->needs_reread ? -EAGAIN : 0;
 }
 
 void primary_detach(struct database *database)
