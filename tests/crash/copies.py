@@ -9,6 +9,7 @@ import time
 
 import chain
 import cluster
+import relay
 import sql
 import workers
 from runner import LONG, expect, expect_eq, test, until
@@ -182,3 +183,52 @@ def a_copy_over_an_open_database_that_meets_a_kill_is_made_again(stage):
         nothing_is_left(replica)
     end(replica)  # the last moment may be met only now
     expect(killed > 0, "nothing was met")
+
+
+def keep_a_sight(control, path):
+    """One read transaction, as long as it is wished: no checkpoint gets past
+    it."""
+    connection = sql.open_reader(path, 10)
+    connection.execute("BEGIN")
+    sql.one(connection, "SELECT n FROM head")
+    while control.running():
+        time.sleep(0.01)
+    connection.close()
+
+
+@test(seconds=90)
+def a_copy_that_no_checkpoint_has_yet_outlives_a_kill(stage):
+    """Two of them, one after the other, each in the WAL alone."""
+    nodes = prepare(stage, 0)
+    between = relay.Relay(stage, nodes.primary.port)
+    replica = cluster.Node(stage, "replica1", cluster.free_ports(1)[0],
+                           between.port)
+    nodes.replicas = [replica.start()]
+    nodes.compare(NAME)
+    reader = workers.Worker(keep_a_sight, replica.path(NAME))
+    until(lambda: reader.count() > 2, "cannot read")
+    before = replica.copies()
+    for number in (1, 2):
+        between.closed = True
+        nodes.primary.stop().start()
+        lose_the_log(nodes)
+        between.open()
+        want = position(nodes.primary)
+        until(lambda: position(replica) == want, "the copy does not arrive")
+        extend(nodes.primary.path(NAME))
+        nodes.settle(NAME)
+        expect_eq(replica.copies() - before, number, "copies")
+        expect(left_of_copies(replica), "it was checkpointed")
+    durable = replica.databases()[NAME]["position"]["durable_txid"]
+    replica.kill()
+    reader.kill()
+    nodes.primary.stop()  # what the replica has by itself is the question
+    replica.start()
+    one = replica.databases()[NAME]
+    expect(one["position"]["txid"] >= (durable or 0),
+           "TXID %s was durable, %s is there" % (durable, one["position"]))
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+    nodes.primary.start()
+    nodes.compare(NAME)
+    expect_eq(replica.copies() - before, 2, "copies")
+    nothing_is_left(replica)
