@@ -296,9 +296,11 @@ static void slot_forget(struct database *database, unsigned slot)
         mark_remove(database, slot) < 0)
         notes_fails(database);
     log_remove(database, slot);
+    if (!file_is_there(database, pages))
+        return;
     if (file_is_there(database, PAGES_BEFORE))
         (void)file_unlink(database, pages);
-    else if (file_is_there(database, pages))
+    else
         (void)file_rename(database, pages, PAGES_BEFORE);
 }
 
@@ -307,6 +309,12 @@ void placing_forget(struct database *database)
     for (unsigned slot = 0; slot < SLOTS; slot++)
         slot_forget(database, slot);
     database->placed = false;
+}
+
+void placing_no_delta(struct database *database)
+{
+    if (file_is_there(database, PAGES_BEFORE))
+        (void)file_unlink(database, PAGES_BEFORE);
 }
 
 /* Is the mark of this slot the one that counts? Of two the later one, whose

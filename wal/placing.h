@@ -59,4 +59,7 @@ int placing_redo(struct database *database, bool live);
 /* What is left of one that does not count: the pages serve a delta. */
 void placing_forget(struct database *database);
 
+/* The file has all that they would be of use for. */
+void placing_no_delta(struct database *database);
+
 #endif

@@ -68,6 +68,8 @@ static int redo_file(struct database *database, bool live, bool anew)
         rc = redo_log_on(database, live, anew);
     if (rc < 0)
         return rc;
+    if (anew)
+        placing_no_delta(database);
     database->meta.flags |= META_COPIED;
     snprintf(text, sizeof text, "log redone from TXID %llu to %llu",
              (unsigned long long)database->meta.base_txid + 1,

@@ -127,6 +127,26 @@ def a_first_copy_that_meets_a_kill_is_made_again(stage):
     expect(killed > 0, "nothing was met")
 
 
+@test(seconds=60)
+def a_first_file_that_meets_a_kill_is_made_from_the_log(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    for site in ("incoming.write", "incoming.sync", "incoming.place"):
+        replica.restart(fault="%s=1:KILL" % site)
+        name = "%s.db" % site
+        with sql.connect(nodes.primary.path(name)) as connection:
+            chain.create(connection, stage.rng)
+        until(lambda: is_dead(replica), "it lives: %s" % site)
+        replica.process = None
+        nodes.primary.stop()  # what the replica has by itself is the question
+        replica.start()
+        expect_eq(sql.look(replica.path(name), "SELECT n FROM head"), 0, site)
+        expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+        nodes.primary.start()
+    nodes.compare_all()
+    expect_eq(replica.copies(), 0, "copies")
+
+
 def lose_the_log(nodes):
     """The primary cannot say any more what the replica, which is away, has
     missed: it must send a copy."""
