@@ -7,14 +7,16 @@
  * overwritten while we read -> one record. Frames up to mxFrame do not change
  * until a reset; whatever lies behind may.
  *
- * A backlog is taken in steps of whole commits that fit the buffer. A single
- * transaction that does not is read twice, page by page, under a read
- * transaction of the anchor, which keeps the WAL from being reset meanwhile.
+ * A backlog is taken in steps of whole commits that fit the buffer, but first
+ * all of it is counted: a step shows what it holds, and behind commits that
+ * were missed that is a state which never was. A single transaction that does
+ * not fit is read twice, page by page, as a read transaction sees it.
  */
 #include "wal/capture.h"
 
 #include "wal/emit.h"
 #include "wal/notes.h"
+#include "wal/readview.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -27,10 +29,10 @@ struct batch {
     struct database *database;
     struct walindex_header end; /* header as of the batch's last commit */
     uint32_t from, to;
-    uint32_t commits; /* as SQLite counts them, psow padding apart */
-    uint32_t padded;  /* commit frames that repeat the one before */
-    bool in_memory;   /* buffer holds them */
-    size_t pages;     /* keys left after the dedup */
+    uint32_t commits;      /* as SQLite counts them, psow padding apart */
+    uint32_t padded;       /* commit frames that repeat the one before */
+    size_t pages;          /* keys left after the dedup */
+    struct readview *view; /* that shows the pages; NULL: buffer holds them */
 };
 
 void capture_free(struct capture *capture)
@@ -135,19 +137,17 @@ static int batch_fetch(void *context, pgno_t pgno, uint8_t *buffer,
 {
     struct batch *batch = context;
     struct capture *capture = &batch->database->capture;
-    uint32_t frame = keys_find(capture->keys, batch->pages, pgno);
-    uint32_t page_bytes = batch->end.page_bytes;
+    uint32_t frame;
 
-    if (batch->in_memory) {
-        *ret_image = capture->buffer +
-                     (size_t)(frame - batch->from) * frame_bytes(&batch->end) +
-                     FRAME_HEADER_BYTES;
-        return 0;
+    if (batch->view != NULL) {
+        *ret_image = buffer;
+        return readview_page(batch->view, pgno, buffer);
     }
-    *ret_image = buffer;
-    return os_pread_full(&batch->database->wal_file, buffer, page_bytes,
-                         frame_offset(frame, page_bytes) + FRAME_HEADER_BYTES,
-                         SITE_CAPTURE_READ);
+    frame = keys_find(capture->keys, batch->pages, pgno);
+    *ret_image = capture->buffer +
+                 (size_t)(frame - batch->from) * frame_bytes(&batch->end) +
+                 FRAME_HEADER_BYTES;
+    return 0;
 }
 
 /*
@@ -215,6 +215,11 @@ static void batch_end_at(struct batch *batch, uint32_t to)
     batch->end.chain.word[1] = frame.checksum[1];
 }
 
+static uint32_t step_frames(const struct walindex_header *header)
+{
+    return (uint32_t)(STEP_BYTES / frame_bytes(header));
+}
+
 /* Reads as many whole commits from batch->from on as fit into the buffer.
  * -E2BIG: the next one alone does not. */
 static int batch_read(struct batch *batch)
@@ -224,8 +229,8 @@ static int batch_read(struct batch *batch)
     uint32_t count = batch->end.max_frame - batch->from + 1, until = 0;
     int rc;
 
-    if (count > STEP_BYTES / stride)
-        count = (uint32_t)(STEP_BYTES / stride);
+    if (count > step_frames(&batch->end))
+        count = step_frames(&batch->end);
     rc = buffer_reserve(&database->capture, count * stride, count);
     if (rc == 0)
         rc = os_pread_full(&database->wal_file, database->capture.buffer,
@@ -241,24 +246,22 @@ static int batch_read(struct batch *batch)
         return rc;
     if (until == 0)
         return -E2BIG;
-    batch->in_memory = true;
     batch_end_at(batch, batch->from + until - 1);
     batch->pages = keys_dedup(database->capture.keys, until,
                               batch->end.size_pages);
     return 0;
 }
 
-/* The same for all frames up to the end, keeping only their headers. */
+/* Looks at all frames up to the end, and keeps only their keys. */
 static int batch_scan(struct batch *batch)
 {
     struct database *database = batch->database;
     size_t stride = frame_bytes(&batch->end);
     uint32_t all = batch->end.max_frame - batch->from + 1, until = 0, done = 0;
-    uint32_t step = (uint32_t)(STEP_BYTES / stride);
+    uint32_t step = step_frames(&batch->end);
     int rc = buffer_reserve(&database->capture, step * stride, all);
 
     batch->commits = batch->padded = 0;
-    batch->in_memory = false;
     while (rc == 0 && done < all) {
         uint32_t count = all - done < step ? all - done : step;
 
@@ -271,12 +274,8 @@ static int batch_scan(struct batch *batch)
                              batch->from + done, count, done, &until);
         done += count;
     }
-    if (rc < 0)
-        return rc == -ENODATA ? -ESTALE : rc;
     batch->to = batch->end.max_frame;
-    batch->pages = keys_dedup(database->capture.keys, all,
-                              batch->end.size_pages);
-    return 0;
+    return rc == -ENODATA ? -ESTALE : rc;
 }
 
 /* The generation we read from is still there, so what we read is true. */
@@ -317,13 +316,6 @@ static int batch_emit(struct batch *batch, uint32_t commits)
     return rc;
 }
 
-static int batch_read_large(struct batch *batch)
-{
-    int rc = anchor_begin(&batch->database->anchor);
-
-    return rc < 0 ? rc : batch_scan(batch);
-}
-
 /*
  * How many commits the batch holds, by SQLite's count where the batch reaches
  * the published end. -ESTALE: commits are missing.
@@ -338,7 +330,7 @@ static int batch_commits(const struct batch *batch,
     *ret_commits = batch->commits;
 #ifndef CANARY_IGNORE_ICHANGE
     if (batch->to != header->max_frame)
-        return 0; /* counted with the last step */
+        return 0; /* steps_prove() counted all of them */
     if (rise == batch->commits - batch->padded)
         *ret_commits = rise;
     else if (rise != batch->commits)
@@ -349,35 +341,91 @@ static int batch_commits(const struct batch *batch,
     return 0;
 }
 
-/* One step from frame `from` towards header's end. */
-static int step_capture(struct database *database, uint32_t from,
-                        const struct walindex_header *header)
+/*
+ * All from batch->from on, up to what the view shows. The frames say which
+ * pages, the view what is in them: when all of the WAL is in the database file
+ * a reader does not keep it from being reset, and looks at the file alone.
+ */
+static int batch_read_large(struct batch *batch, struct readview *view)
 {
-    struct capture *capture = &database->capture;
-    struct batch batch = {.database = database, .end = *header, .from = from};
-    uint32_t commits = 0;
-    bool large = false;
-    int rc = batch_read(&batch);
+    struct capture *capture = &batch->database->capture;
+    uint32_t until = batch->end.max_frame;
+    int rc;
 
-    if (rc == -E2BIG) {
-        large = true;
-        rc = batch_read_large(&batch);
-    }
+    if (!salt_is_equal(&view->header, &batch->end) ||
+        view->header.max_frame < until)
+        return -ESTALE;
+    batch->view = view;
+    batch->end = view->header;
+    rc = batch_scan(batch);
     if (rc == 0)
-        rc = batch_commits(&batch, &capture->seen, header, &commits);
-    if (rc == 0 && !batch_still_holds(&batch))
+        batch->pages = keys_dedup(capture->keys, batch->to - batch->from + 1,
+                                  batch->end.size_pages);
+    return rc;
+}
+
+/* Captures what was read, as one record, if it is true and nothing is missing
+ * before it. */
+static int batch_capture(struct batch *batch,
+                         const struct walindex_header *header)
+{
+    struct capture *capture = &batch->database->capture;
+    uint32_t commits;
+    int rc = batch_commits(batch, &capture->seen, header, &commits);
+
+    if (rc == 0 && !batch_still_holds(batch))
         rc = -ESTALE;
     if (rc == 0)
-        rc = batch_emit(&batch, commits);
-    if (large)
-        anchor_end(&database->anchor);
+        rc = batch_emit(batch, commits);
     if (rc < 0)
         return rc;
     /* Until the end is reached iChange is what we counted. */
-    if (batch.to != header->max_frame)
-        batch.end.change = capture->seen.change + commits;
-    capture_start(database, &batch.end);
+    if (batch->to != header->max_frame)
+        batch->end.change = capture->seen.change + commits;
+    capture_start(batch->database, &batch->end);
     return 0;
+}
+
+/* The commit at frame `from`, too large for a step, and all that follow. */
+static int large_capture(struct database *database, uint32_t from,
+                         const struct walindex_header *header)
+{
+    struct batch batch = {.database = database, .end = *header, .from = from};
+    struct readview view;
+    int rc = readview_open(&view, database);
+
+    if (rc < 0)
+        return rc;
+    rc = batch_read_large(&batch, &view);
+    if (rc == 0)
+        rc = batch_capture(&batch, &view.header);
+    readview_close(&view);
+    return rc;
+}
+
+/* One step from frame `from` towards header's end, or beyond. */
+static int step_capture(struct database *database, uint32_t from,
+                        const struct walindex_header *header)
+{
+    struct batch batch = {.database = database, .end = *header, .from = from};
+    int rc = batch_read(&batch);
+
+    if (rc == -E2BIG)
+        return large_capture(database, from, header);
+    return rc < 0 ? rc : batch_capture(&batch, header);
+}
+
+/* Before the first of several steps: no commit is missing. */
+static int steps_prove(struct database *database, uint32_t from,
+                       const struct walindex_header *header)
+{
+    struct batch batch = {.database = database, .end = *header, .from = from};
+    uint32_t commits;
+    int rc = batch_scan(&batch);
+
+    if (rc == 0)
+        rc = batch_commits(&batch, &database->capture.seen, header, &commits);
+    return rc == 0 && !batch_still_holds(&batch) ? -ESTALE : rc;
 }
 
 /* After a recovery iChange restarts at 0: only the chain can say whether the
@@ -438,17 +486,20 @@ int capture_pass(struct database *database)
     } else if ((int32_t)(header.change - capture->seen.change) < 0) {
         return -ESTALE; /* a recovery and a reset that we did not see */
     }
-    while (from <= header.max_frame) {
+    if (header.max_frame >= from &&
+        header.max_frame - from >= step_frames(&header))
+        rc = steps_prove(database, from, &header);
+    while (rc == 0 && from <= header.max_frame) {
         rc = step_capture(database, from, &header);
-        if (rc < 0)
-            return rc;
         progress = 1;
         from = capture->seen.max_frame + 1;
     }
+    if (rc < 0 || progress != 0)
+        return rc < 0 ? rc : progress;
     if (header.max_frame == 0 && header.change != capture->seen.change)
         return -ESTALE; /* reset, and the generation before had more */
     capture_start(database, &header);
-    return progress;
+    return 0;
 }
 
 bool capture_has_news(struct database *database)

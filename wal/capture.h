@@ -5,7 +5,8 @@
  * Capture only observes: it takes no WAL lock and SQLite resets its WAL
  * itself. The gate (database.h, FSYNC) makes sure that nothing uncaptured is
  * overwritten; iChange of the wal-index, +1 at every commit, proves it: the
- * commits counted must equal its rise, else the database is re-read.
+ * commits counted must equal its rise, else none of them is captured and the
+ * database is re-read.
  * Worker only, database attached.
  */
 #ifndef TIDEMARK_WAL_CAPTURE_H
