@@ -176,9 +176,9 @@ struct damage {
 /* A copy that is coming in, built beside the database. */
 struct incoming {
     bool active;
-    bool kept;   /* not active: what came of one that was cut off */
-    bool sparse; /* pages that are as in the database are not in the file */
-    bool keep;   /* what is replaced is a history of its own */
+    bool kept;      /* not active: what came of one that was cut off */
+    bool sparse;    /* pages that are as in the database are not in the file */
+    bool keep;      /* what is replaced is a history of its own */
     bool placing;   /* complete, and made sure of: see placing.h */
     unsigned slot;  /* then: of its names there */
     bool published; /* readers see it, and the log is not its own yet */

@@ -407,11 +407,11 @@ static int page_redo(struct database *database, struct again *again,
     }
     if (pgno == 1)
         page_header_set_wal(again->page);
-    return rc < 0 ? rc
-                  : os_pwrite(&database->main_file, again->page,
-                              again->page_bytes,
-                              (uint64_t)(pgno - 1) * again->page_bytes,
-                              SITE_RECOVER_WRITE);
+    return rc < 0
+               ? rc
+               : os_pwrite(&database->main_file, again->page, again->page_bytes,
+                           (uint64_t)(pgno - 1) * again->page_bytes,
+                           SITE_RECOVER_WRITE);
 }
 
 static int pages_redo(struct database *database, struct again *again)

@@ -190,8 +190,9 @@ int recover_replica(struct database *database, int rc, bool live)
     anew = !(database->meta.flags & META_COPIED);
     if (rc == 0 && anew && database->view.page_bytes != 0) {
         why = "its first records were being written, or its pages were damaged";
-        rc = log_first_txid(database->log) == 1 ? recover_hashes_of_log(database)
-                                                : -EBADMSG;
+        rc = log_first_txid(database->log) == 1
+                 ? recover_hashes_of_log(database)
+                 : -EBADMSG;
     }
     rc = rc == 0 ? redo_file(database, live, anew) : rc;
     return rc == -EBADMSG ? recover_forget(database, why, live) : rc;
