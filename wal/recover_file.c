@@ -104,7 +104,7 @@ int recover_sync_files(struct database *database)
     return rc;
 }
 
-/* ---- what it looks like --------------------------------------------------- */
+/* ---- what it looks like -------------------------------------------------- */
 
 /* An application that had it open when we stopped may have gone on in the
  * WAL: the file alone does not tell. */
