@@ -38,7 +38,7 @@ bool recover_has_orphans(struct database *database)
            file_has_orphans(database, "-shm");
 }
 
-/* ---- the file ------------------------------------------------------------- */
+/* ---- the file ------------------------------------------------------------ */
 
 int recover_path(const struct database *database, const char *suffix, bool live,
                  char path[RECOVER_PATH_BYTES])
