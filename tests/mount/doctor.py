@@ -2,11 +2,13 @@
 and what it must not say of a node that is well."""
 import ctypes
 import json
+import mmap
 import os
 import re
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import cluster
@@ -214,6 +216,80 @@ def a_node_that_hangs_makes_nobody_hang_who_asks_about_it(stage):
     expect_eq(level, "bad")
     expect("hang" in text, text)
     expect_eq(the(examine(node), "mount point", node.mount)[0], "ok")
+
+
+def execute_something_else(control, path):
+    """What it has mapped is unmapped by the kernel, in the middle of that."""
+    keep_open_and(control, path, lambda _: os.execv("/bin/true", ["true"]))
+
+
+def map_and_unmap():
+    while True:
+        mmap.mmap(-1, mmap.PAGESIZE).close()
+
+
+def close_beside_a_thread_that_maps(control, path):
+    threading.Thread(target=map_and_unmap, daemon=True).start()
+    keep_open_and(control, path, lambda connection: connection.close())
+
+
+def keep_open_and(control, path, end):
+    connection = sql.open_reader(path)
+    sql.one(connection, "SELECT count(*) FROM t")
+    while control.running():
+        time.sleep(0.01)
+    end(connection)
+
+
+def is_stuck(pid):
+    """All its threads wait in the kernel. Asks what is always answered."""
+    states = []
+    for task in os.listdir("/proc/%d/task" % pid):
+        with open("/proc/%d/task/%s/status" % (pid, task)) as file:
+            states.append(re.search(r"State:\s+(\S)", file.read())[1])
+    return set(states) == {"D"}
+
+
+@test(seconds=120, modes=("classic",))
+def a_program_that_is_stuck_in_the_kernel_is_named_and_the_others_are_seen(
+        stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.nodes
+    names = ("app.db", "other.db")
+    for name in names:
+        make(primary.path(name))
+        nodes.settle(name)
+    before = workers.Worker(keep_open, primary.path("app.db"))
+    stuck = [workers.Worker(function, replica.path(name)) for function, name in
+             zip((execute_something_else, close_beside_a_thread_that_maps),
+                 names)]
+    after = workers.Worker(keep_open, primary.path("app.db"))
+    for worker in (before, *stuck, after):
+        until(lambda w=worker: w.count() > 1, "%s does nothing" % worker.name)
+    os.kill(replica.pid, signal.SIGSTOP)
+    try:
+        for worker in stuck:
+            worker.wish(workers.STOP)
+            until(lambda w=worker: is_stuck(w.pid), "nobody is stuck")
+        begun = time.monotonic()
+        found = examine(primary)
+        stage.say("%.1f s" % (time.monotonic() - begun))
+        for worker in stuck:
+            expect(is_stuck(worker.pid), worker.name)
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    level, text = the(found, "programs", "stuck")
+    expect_eq(level, "warn")
+    for worker in stuck:
+        expect("(pid %d)" % worker.pid in text, text)
+    expect_eq(text.count("(pid "), 2, text)
+    seen = str(of(found, "programs", "SQLite"))
+    for worker in (before, after):
+        expect("(pid %d)" % worker.pid in seen, seen)
+    until(lambda: stuck[0].is_over(), "it does not become something else")
+    stuck[1].stop()
+    expect_eq(of(examine(primary), "programs", "stuck"), [])
+    workers.stop((before, after))
 
 
 @test(seconds=60, modes=("classic",))
