@@ -13,6 +13,7 @@
 
 #define TEXT_BYTES 1024
 #define ABOUT_WIDTH 14
+#define PATIENCE_MS 5000 /* with processes that are stuck, with all of them */
 
 static const char *const level_names[] = {
     [DOCTOR_OK] = "ok",
@@ -29,7 +30,9 @@ static const char *const group_names[] = {
 
 int doctor_open(struct doctor *doctor, const struct command_args *args)
 {
-    *doctor = (struct doctor){.args = args, .asked = -ENOENT};
+    *doctor = (struct doctor){.args = args,
+                              .asked = -ENOENT,
+                              .inquiry = {.patience_ms = PATIENCE_MS}};
     doctor->findings = json_array();
     return doctor->findings == NULL ? -ENOMEM : 0;
 }

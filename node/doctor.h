@@ -14,6 +14,7 @@
 #include "node/command.h"
 #include "node/config.h"
 #include "node/doctor_facts.h"
+#include "node/processes.h"
 
 #include <limits.h>
 #include <sys/types.h>
@@ -43,8 +44,9 @@ struct doctor {
     int asked;                    /* what asking said; 0: see answer */
     const json_t *status;         /* borrowed from answer; NULL: none came */
 
-    dev_t mount_device; /* of this node's mount; 0: not seen */
-    unsigned hidden;    /* processes whose files we may not see */
+    dev_t mount_device;             /* of this node's mount; 0: not seen */
+    unsigned hidden;                /* processes whose files we may not see */
+    struct process_inquiry inquiry; /* and those that do not answer */
 
     json_t *findings; /* owned; an array, see doctor_json() */
     size_t counts[DOCTOR_LEVELS];

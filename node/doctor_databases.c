@@ -71,7 +71,7 @@ static void say_held_back(struct doctor *doctor, const char *name)
     for (size_t i = 0; i < 3; i++)
         if (file_find(doctor, name, companions[i], &status))
             wanted->inodes[i] = status.st_ino;
-    hidden = processes_each_file(0, on_file, wanted);
+    hidden = processes_each_file(&doctor->inquiry, 0, on_file, wanted);
     doctor->hidden = hidden > doctor->hidden ? hidden : doctor->hidden;
     process_list_format(&wanted->holders, holders);
     doctor_find(doctor, DOCTOR_BAD, GROUP, name,

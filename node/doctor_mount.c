@@ -2,24 +2,21 @@
 /*
  * node/doctor_mount.c - the mount point: fit for a mount, mounted, or dead.
  *
- * What is mounted may hang whoever asks it. So a child asks, and is given
- * LOOK_MS: a process that waits in the kernel cannot be waited for.
+ * What is mounted may hang whoever asks it. So a child asks (node/apart.h), and
+ * is given LOOK_MS.
  */
 #include "node/doctor.h"
 
 #include "fuse/mountpoint.h"
+#include "node/apart.h"
 #include "node/processes.h"
 
 #include <dirent.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <poll.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define LOOK_MS 5000
@@ -50,7 +47,6 @@ static void look_inside(const char *path, struct look *look)
     closedir(directory);
 }
 
-/* In the child. */
 static void look_at(const char *given, struct look *look)
 {
     char *path = NULL, *mounts = process_read((int)getpid(), "mountinfo");
@@ -74,40 +70,25 @@ static void look_at(const char *given, struct look *look)
     free(mounts);
 }
 
-/* Reads a look from the child, as long as that may take. */
-static void look_receive(int fd, struct look *look)
-{
-    struct pollfd ready = {.fd = fd, .events = POLLIN};
-    struct look got;
-
-    /* It is smaller than a pipe takes at once: all of it, or nothing. */
-    if (poll(&ready, 1, LOOK_MS) == 1 &&
-        read(fd, &got, sizeof got) == (ssize_t)sizeof got)
-        *look = got;
-}
-
-static struct look look_from_apart(const char *path)
+/* In the child. */
+static void look_apart(void *path, int fd)
 {
     struct look look = {0};
-    int ends[2];
-    pid_t child;
 
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    look_at(path, &look);
+    apart_tell(fd, &look, sizeof look);
+}
+
+static struct look look_from_apart(char *path)
+{
+    struct look look = {0}, got;
+    struct apart child;
+
+    if (apart_begin(&child, look_apart, path) < 0)
         return look;
-    child = fork();
-    if (child == 0) {
-        look_at(path, &look);
-        _exit(write(ends[1], &look, sizeof look) != (ssize_t)sizeof look);
-    }
-    close(ends[1]);
-    if (child > 0)
-        look_receive(ends[0], &look);
-    close(ends[0]);
-    /* One that hangs is not waited for: init will. */
-    if (child > 0) {
-        (void)kill(child, SIGKILL);
-        (void)waitpid(child, NULL, look.answered ? 0 : WNOHANG);
-    }
+    if (apart_hear(&child, &got, sizeof got, LOOK_MS) == (ssize_t)sizeof got)
+        look = got;
+    apart_end(&child);
     return look;
 }
 

@@ -5,15 +5,19 @@
  * Every version of SQLite works on the same files, and the oldest one's faults
  * are everybody's. A program that has files of the mount open maps its SQLite
  * as a library, or is one itself; its version is read out of the file that is
- * mapped. Each file is read once, each program and version told once.
+ * mapped. A child does that, as all that asks processes (node/processes.h). Each
+ * file is read once, or again by the next child when a process is given up;
+ * each program and version is told once.
  */
 #include "node/doctor.h"
 
+#include "base/assert.h"
 #include "node/processes.h"
 #include "node/sqlite_scan.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -32,19 +36,30 @@ struct mapped_file {
     struct doctor_version version;
 };
 
-struct program {
+/* One SQLite of one process; told from its child without what is behind the
+ * end of library. */
+struct use {
+    int pid;
+    struct doctor_version version;
     char name[PROCESS_NAME_BYTES];
     char library[PATH_MAX]; /* "": no SQLite was found in it */
-    struct doctor_version version;
+};
+
+/* All that have the same. */
+struct program {
+    struct use use; /* of the first of them */
     struct process_list pids;
 };
 
 struct survey {
     struct process_list users; /* of the mount */
-    struct mapped_file files[FILES_MAX];
-    size_t file_count;
     struct program programs[PROGRAMS_MAX];
     size_t program_count;
+
+    /* In the child. */
+    struct mapped_file files[FILES_MAX];
+    size_t file_count;
+    struct process_teller *to;
 };
 
 static void on_file(void *context, const struct process_file *file)
@@ -108,6 +123,13 @@ static int mapping_open(const struct mapping *mapping, int pid)
     return -ESTALE;
 }
 
+static void on_window(void *context)
+{
+    const struct survey *survey = context;
+
+    process_goes_on(survey->to);
+}
+
 /* What is in it; NULL: it cannot be read, or there are too many. */
 static const struct mapped_file *file_look(struct survey *survey,
                                            const struct mapping *mapping,
@@ -130,7 +152,7 @@ static const struct mapped_file *file_look(struct survey *survey,
     file = &survey->files[survey->file_count++];
     file->device = mapping->device;
     file->inode = mapping->inode;
-    file->has_sqlite = sqlite_scan_file(fd, &scan) == 0 &&
+    file->has_sqlite = sqlite_scan_file(fd, on_window, survey, &scan) == 0 &&
                        sqlite_scan_end(&scan, &file->version);
     close(fd);
     return file;
@@ -138,38 +160,22 @@ static const struct mapped_file *file_look(struct survey *survey,
 
 /* ---- programs ------------------------------------------------------------ */
 
-static bool is_same(const struct program *a, const struct program *b)
+static void use_tell(const struct use *use, struct process_teller *to)
 {
-    return strcmp(a->name, b->name) == 0 &&
-           strcmp(a->library, b->library) == 0 &&
-           a->version.major == b->version.major &&
-           a->version.minor == b->version.minor &&
-           a->version.patch == b->version.patch;
+    process_tell(to, use,
+                 offsetof(struct use, library) + strlen(use->library) + 1);
 }
 
-static void program_add(struct survey *survey, const struct program *program,
-                        int pid)
-{
-    size_t i = 0;
-
-    while (i < survey->program_count && !is_same(&survey->programs[i], program))
-        i++;
-    if (i == PROGRAMS_MAX)
-        return;
-    if (i == survey->program_count)
-        survey->programs[survey->program_count++] = *program;
-    process_list_add(&survey->programs[i].pids, pid);
-}
-
-/* Each SQLite that the process has; it may be more than one. */
-static void process_look(struct survey *survey, int pid,
-                         struct program *scratch)
+/* In the child: each SQLite that the process has; it may be more than one. */
+static bool process_look(void *context, int pid, struct process_teller *to)
 {
     char *maps = process_read(pid, "maps");
+    struct survey *survey = context;
+    struct use use = {.pid = pid};
     bool found = false;
 
-    *scratch = (struct program){0};
-    process_name(pid, scratch->name);
+    survey->to = to;
+    process_name(pid, use.name);
     for (const char *line = maps; line != NULL && *line != '\0';) {
         const struct mapped_file *file = NULL;
         struct mapping mapping;
@@ -178,17 +184,45 @@ static void process_look(struct survey *survey, int pid,
             file = file_look(survey, &mapping, pid);
         if (file != NULL && file->has_sqlite) {
             found = true;
-            scratch->version = file->version;
-            snprintf(scratch->library, sizeof scratch->library, "%.*s",
-                     mapping.length, mapping.path);
-            program_add(survey, scratch, pid);
+            use.version = file->version;
+            snprintf(use.library, sizeof use.library, "%.*s", mapping.length,
+                     mapping.path);
+            use_tell(&use, to);
         }
         line += strcspn(line, "\n");
         line += *line == '\n';
     }
     if (maps != NULL && !found)
-        program_add(survey, scratch, pid);
+        use_tell(&use, to);
     free(maps);
+    return true;
+}
+
+static bool is_same(const struct use *a, const struct use *b)
+{
+    return strcmp(a->name, b->name) == 0 &&
+           strcmp(a->library, b->library) == 0 &&
+           a->version.major == b->version.major &&
+           a->version.minor == b->version.minor &&
+           a->version.patch == b->version.patch;
+}
+
+static void on_use(void *context, const void *told, size_t size)
+{
+    struct survey *survey = context;
+    struct use use = {0};
+    size_t i = 0;
+
+    ASSERT(size > offsetof(struct use, library) && size <= sizeof use);
+    memcpy(&use, told, size);
+    while (i < survey->program_count &&
+           !is_same(&survey->programs[i].use, &use))
+        i++;
+    if (i == PROGRAMS_MAX)
+        return;
+    if (i == survey->program_count)
+        survey->programs[survey->program_count++].use = use;
+    process_list_add(&survey->programs[i].pids, use.pid);
 }
 
 /* ---- telling ------------------------------------------------------------- */
@@ -208,12 +242,13 @@ static const char *fault_text(unsigned faults)
 
 static void program_say(struct doctor *doctor, const struct program *program)
 {
-    struct doctor_version version = program->version;
+    const struct use *use = &program->use;
+    struct doctor_version version = use->version;
     unsigned faults = doctor_sqlite_faults(version);
     char pids[PROCESS_LIST_TEXT_BYTES], about[48];
 
     process_list_format(&program->pids, pids);
-    if (program->library[0] == '\0') {
+    if (use->library[0] == '\0') {
         doctor_find(doctor, DOCTOR_OK, GROUP, "no SQLite",
                     "that says its version, in %s", pids);
         return;
@@ -221,38 +256,60 @@ static void program_say(struct doctor *doctor, const struct program *program)
     snprintf(about, sizeof about, "SQLite %u.%u.%u", version.major,
              version.minor, version.patch);
     doctor_find(doctor, faults == 0 ? DOCTOR_OK : DOCTOR_WARN, GROUP, about,
-                "in %s, from %s%s", pids, program->library, fault_text(faults));
+                "in %s, from %s%s", pids, use->library, fault_text(faults));
     if (faults != 0)
         doctor_advise(doctor, "use SQLite 3.51.3 or newer (3.50.7 and 3.44.6 "
                               "are mended, too) and start it again, unless "
                               "your distribution mended its own");
 }
 
+/* Who uses the mount, and with what. */
+static void look_at_users(struct doctor *doctor, struct survey *survey)
+{
+    const struct process_question question = {
+        .ask = process_look, .hear = on_use, .context = survey};
+    unsigned hidden = processes_each_file(
+        &doctor->inquiry, doctor->mount_device, on_file, survey);
+
+    doctor->hidden = hidden > doctor->hidden ? hidden : doctor->hidden;
+    (void)processes_ask(&doctor->inquiry, survey->users.pids,
+                        survey->users.count, &question);
+    for (size_t i = 0; i < survey->program_count; i++)
+        program_say(doctor, &survey->programs[i]);
+}
+
+/* From all that was asked of processes. */
+static void say_unseen(struct doctor *doctor)
+{
+    const struct process_list *stuck = &doctor->inquiry.stuck;
+    char names[PROCESS_LIST_TEXT_BYTES];
+
+    if (stuck->count > 0) {
+        process_list_format(stuck, names);
+        doctor_find(doctor, DOCTOR_WARN, GROUP, "stuck",
+                    "in the kernel, which does not say what they have open: %s",
+                    names);
+        doctor_advise(doctor, "each waits for a file system that does not "
+                              "answer, as the mount of a node that is stopped: "
+                              "let that node go on (kill -CONT), or end it");
+    }
+    if (doctor->hidden > 0) {
+        doctor_find(doctor, DOCTOR_WARN, GROUP, "hidden",
+                    "%u processes of other users did not let doctor see what "
+                    "they have open",
+                    doctor->hidden);
+        doctor_advise(doctor, "run doctor as root to see all of them");
+    }
+}
+
 void doctor_look_at_programs(struct doctor *doctor)
 {
-    struct survey *survey;
-    struct program *scratch;
-    unsigned hidden;
+    struct survey *survey = calloc(1, sizeof *survey);
 
-    survey = calloc(1, sizeof *survey);
-    scratch = calloc(1, sizeof *scratch);
-    if (survey == NULL || scratch == NULL) {
+    if (survey == NULL)
         doctor->failed = true;
-    } else if (doctor->mount_device != 0) {
-        hidden = processes_each_file(doctor->mount_device, on_file, survey);
-        doctor->hidden = hidden > doctor->hidden ? hidden : doctor->hidden;
-        for (size_t i = 0; i < survey->users.count; i++)
-            process_look(survey, survey->users.pids[i], scratch);
-        for (size_t i = 0; i < survey->program_count; i++)
-            program_say(doctor, &survey->programs[i]);
-    }
+    else if (doctor->mount_device != 0)
+        look_at_users(doctor, survey);
     free(survey);
-    free(scratch);
-    if (doctor->hidden == 0)
-        return;
-    doctor_find(doctor, DOCTOR_WARN, GROUP, "hidden",
-                "%u processes of other users did not let doctor see what they "
-                "have open",
-                doctor->hidden);
-    doctor_advise(doctor, "run doctor as root to see all of them");
+    say_unseen(doctor);
 }

@@ -9,7 +9,10 @@
  */
 #include "node/processes.h"
 
+#include "base/assert.h"
+#include "base/clock.h"
 #include "base/os.h"
+#include "node/apart.h"
 #include "node/doctor_facts.h"
 
 #include <ctype.h>
@@ -25,10 +28,12 @@
 
 #define MOUNTS_MAX 64 /* binds of one mount in one namespace */
 #define NAMES_SHOWN 5
+#define GOES_ON_NS (20 * NS_PER_MS)
 
 struct walk {
     process_on_file on_file;
     void *context;
+    struct process_teller *to;
     dev_t device;
     ino_t namespace; /* whose ids these are; 0: nobody's */
     uint64_t ids[MOUNTS_MAX];
@@ -54,6 +59,169 @@ void process_name(int pid, char ret_name[PROCESS_NAME_BYTES])
              text == NULL ? 1 : (int)strcspn(text, "\n"),
              text == NULL ? "?" : text);
     free(text);
+}
+
+/* ---- lists --------------------------------------------------------------- */
+
+static bool list_has(const struct process_list *list, int pid)
+{
+    for (size_t i = 0; i < list->count; i++)
+        if (list->pids[i] == pid)
+            return true;
+    return false;
+}
+
+void process_list_add(struct process_list *list, int pid)
+{
+    if (!list_has(list, pid) && list->count < PROCESS_LIST_MAX)
+        list->pids[list->count++] = pid;
+}
+
+void process_list_format(const struct process_list *list,
+                         char ret_text[PROCESS_LIST_TEXT_BYTES])
+{
+    char name[PROCESS_NAME_BYTES];
+    size_t used = 0;
+
+    ret_text[0] = '\0';
+    for (size_t i = 0; i < list->count && i < NAMES_SHOWN; i++) {
+        process_name(list->pids[i], name);
+        used += (size_t)snprintf(
+            ret_text + used, PROCESS_LIST_TEXT_BYTES - used, "%s%s (pid %d)",
+            i == 0 ? "" : ", ", name, list->pids[i]);
+    }
+    if (list->count > NAMES_SHOWN)
+        snprintf(ret_text + used, PROCESS_LIST_TEXT_BYTES - used,
+                 " and %zu more", list->count - NAMES_SHOWN);
+}
+
+/* ---- asking -------------------------------------------------------------- */
+
+enum kind {
+    TOLD,
+    GOES_ON,
+    SEEN,   /* all of that process was told */
+    HIDDEN, /* it did not let us look */
+};
+
+struct message {
+    enum kind kind;
+    _Alignas(max_align_t) unsigned char told[PROCESS_TOLD_MAX];
+};
+
+#define HEAD_BYTES offsetof(struct message, told)
+_Static_assert(sizeof(struct message) <= APART_MESSAGE_MAX, "one message");
+
+struct asking {
+    const struct process_question *question;
+    struct process_inquiry *inquiry;
+    const int *pids;
+    size_t count, next;
+};
+
+static void tell(struct process_teller *to, enum kind kind, const void *bytes,
+                 size_t size)
+{
+    struct message message = {.kind = kind};
+
+    ASSERT(size <= sizeof message.told);
+    if (size > 0)
+        memcpy(message.told, bytes, size);
+    apart_tell(to->fd, &message, HEAD_BYTES + size);
+    to->told_ns = clock_now_ns();
+}
+
+void process_tell(struct process_teller *to, const void *bytes, size_t size)
+{
+    tell(to, TOLD, bytes, size);
+}
+
+void process_goes_on(struct process_teller *to)
+{
+    if (clock_now_ns() - to->told_ns >= GOES_ON_NS)
+        tell(to, GOES_ON, NULL, 0);
+}
+
+/* To the next that is not known to be stuck. */
+static void asking_skip(struct asking *asking)
+{
+    while (asking->next < asking->count &&
+           list_has(&asking->inquiry->stuck, asking->pids[asking->next]))
+        asking->next++;
+}
+
+/* In the child. */
+static void ask_each(void *context, int fd)
+{
+    const struct process_question *question;
+    struct asking *asking = context;
+    struct process_teller to = {.fd = fd};
+
+    for (question = asking->question; asking->next < asking->count;
+         asking_skip(asking)) {
+        int pid = asking->pids[asking->next++];
+        bool seen = question->ask(question->context, pid, &to);
+
+        tell(&to, seen ? SEEN : HIDDEN, NULL, 0);
+    }
+}
+
+static uint64_t patience_next(const struct process_inquiry *inquiry)
+{
+    uint64_t half = inquiry->patience_ms / 2;
+
+    return half < PROCESS_PATIENCE_MS ? PROCESS_PATIENCE_MS : half;
+}
+
+/* To the end, or to where the child hangs; how many were hidden. */
+static unsigned hear_each(struct asking *asking, struct apart *child)
+{
+    const struct process_question *question = asking->question;
+    int patience_ms = (int)patience_next(asking->inquiry);
+    struct message message;
+    unsigned hidden = 0;
+    ssize_t got;
+
+    while (asking->next < asking->count &&
+           (got = apart_hear(child, &message, sizeof message, patience_ms)) >=
+               (ssize_t)HEAD_BYTES) {
+        if (message.kind == TOLD)
+            question->hear(question->context, message.told,
+                           (size_t)got - HEAD_BYTES);
+        if (message.kind != SEEN && message.kind != HIDDEN)
+            continue;
+        hidden += message.kind == HIDDEN;
+        asking->next++;
+        asking_skip(asking);
+    }
+    return hidden;
+}
+
+static void give_up(struct asking *asking)
+{
+    struct process_inquiry *inquiry = asking->inquiry;
+
+    process_list_add(&inquiry->stuck, asking->pids[asking->next++]);
+    inquiry->patience_ms -= inquiry->patience_ms / 2;
+}
+
+unsigned processes_ask(struct process_inquiry *inquiry, const int *pids,
+                       size_t count, const struct process_question *question)
+{
+    struct asking asking = {
+        .question = question, .inquiry = inquiry, .pids = pids, .count = count};
+    unsigned hidden = 0;
+    struct apart child;
+
+    for (asking_skip(&asking); asking.next < count; asking_skip(&asking)) {
+        if (apart_begin(&child, ask_each, &asking) < 0)
+            return hidden + (unsigned)(count - asking.next);
+        hidden += hear_each(&asking, &child);
+        apart_end(&child);
+        if (asking.next < count)
+            give_up(&asking);
+    }
+    return hidden;
 }
 
 /* ---- descriptors --------------------------------------------------------- */
@@ -98,11 +266,13 @@ static void walk_file(struct walk *walk, int directory, int pid,
                       const char *number)
 {
     struct process_file file = {.pid = pid};
+    size_t head = offsetof(struct process_file, link);
     uint64_t id = 0, flags = O_PATH;
     char name[48], *info;
     ssize_t length = readlinkat(directory, number, file.link,
                                 sizeof file.link - 1);
 
+    process_goes_on(walk->to);
     if (length <= 0 || file.link[0] != '/') /* pipes, sockets, or gone */
         return;
     snprintf(name, sizeof name, "fdinfo/%.32s", number);
@@ -115,7 +285,7 @@ static void walk_file(struct walk *walk, int directory, int pid,
                      walk_knows(walk, id);
     free(info);
     if ((flags & (O_PATH | O_DIRECTORY)) == 0)
-        walk->on_file(walk->context, &file);
+        process_tell(walk->to, &file, head + (size_t)length + 1);
 }
 
 /* One without a command line is the kernel's, or has ended: it has no files. */
@@ -128,9 +298,10 @@ static bool has_command_line(int pid)
     return has;
 }
 
-/* False: it did not let us look. */
-static bool walk_process(struct walk *walk, int pid)
+/* In the child, as all before it. */
+static bool walk_process(void *context, int pid, struct process_teller *to)
 {
+    struct walk *walk = context;
     const struct dirent *entry;
     char path[32];
     DIR *files;
@@ -139,6 +310,7 @@ static bool walk_process(struct walk *walk, int pid)
     files = opendir(path);
     if (files == NULL)
         return (errno != EACCES && errno != EPERM) || !has_command_line(pid);
+    walk->to = to;
     if (walk->device != 0)
         walk_mounts(walk, pid);
     while ((entry = readdir(files)) != NULL)
@@ -148,54 +320,62 @@ static bool walk_process(struct walk *walk, int pid)
     return true;
 }
 
-unsigned processes_each_file(dev_t device, process_on_file on_file,
-                             void *context)
+static void walk_hear(void *context, const void *told, size_t size)
+{
+    const struct walk *walk = context;
+
+    ASSERT(size > offsetof(struct process_file, link));
+    walk->on_file(walk->context, told);
+}
+
+static bool is_other_process(const struct dirent *entry)
+{
+    return isdigit((unsigned char)entry->d_name[0]) &&
+           strtol(entry->d_name, NULL, 10) != getpid();
+}
+
+/* All but this one, in a list for the caller to free; NULL: not to be had. */
+static int *pids_read(size_t *ret_count)
+{
+    DIR *processes = opendir("/proc");
+    size_t count = 0, room = 0;
+    const struct dirent *entry;
+    int *pids = NULL, *more;
+
+    while (processes != NULL && (entry = readdir(processes)) != NULL) {
+        if (!is_other_process(entry))
+            continue;
+        if (count == room) {
+            room = room == 0 ? 1024 : 2 * room;
+            more = reallocarray(pids, room, sizeof *pids);
+            if (more == NULL) {
+                free(pids);
+                pids = NULL;
+                break;
+            }
+            pids = more;
+        }
+        pids[count++] = (int)strtol(entry->d_name, NULL, 10);
+    }
+    if (processes != NULL)
+        closedir(processes);
+    *ret_count = count;
+    return pids;
+}
+
+unsigned processes_each_file(struct process_inquiry *inquiry, dev_t device,
+                             process_on_file on_file, void *context)
 {
     struct walk walk = {
         .on_file = on_file, .context = context, .device = device};
-    DIR *processes = opendir("/proc");
-    const struct dirent *entry;
-    unsigned hidden = 0;
+    struct process_question question = {
+        .ask = walk_process, .hear = walk_hear, .context = &walk};
+    size_t count;
+    int *pids = pids_read(&count);
+    unsigned hidden = pids == NULL
+                          ? 1
+                          : processes_ask(inquiry, pids, count, &question);
 
-    if (processes == NULL)
-        return 1;
-    while ((entry = readdir(processes)) != NULL) {
-        int pid = isdigit((unsigned char)entry->d_name[0])
-                      ? (int)strtol(entry->d_name, NULL, 10)
-                      : 0;
-
-        if (pid > 0 && pid != getpid())
-            hidden += !walk_process(&walk, pid);
-    }
-    closedir(processes);
+    free(pids);
     return hidden;
-}
-
-/* ---- lists --------------------------------------------------------------- */
-
-void process_list_add(struct process_list *list, int pid)
-{
-    for (size_t i = 0; i < list->count; i++)
-        if (list->pids[i] == pid)
-            return;
-    if (list->count < PROCESS_LIST_MAX)
-        list->pids[list->count++] = pid;
-}
-
-void process_list_format(const struct process_list *list,
-                         char ret_text[PROCESS_LIST_TEXT_BYTES])
-{
-    char name[PROCESS_NAME_BYTES];
-    size_t used = 0;
-
-    ret_text[0] = '\0';
-    for (size_t i = 0; i < list->count && i < NAMES_SHOWN; i++) {
-        process_name(list->pids[i], name);
-        used += (size_t)snprintf(
-            ret_text + used, PROCESS_LIST_TEXT_BYTES - used, "%s%s (pid %d)",
-            i == 0 ? "" : ", ", name, list->pids[i]);
-    }
-    if (list->count > NAMES_SHOWN)
-        snprintf(ret_text + used, PROCESS_LIST_TEXT_BYTES - used,
-                 " and %zu more", list->count - NAMES_SHOWN);
 }

@@ -3,9 +3,12 @@
  * node/processes.h - what /proc tells of other processes: which files they
  * have open, and what they are called.
  *
- * Only descriptors are looked at, by their link and their fdinfo: no file is
- * opened and no file system asked, so a mount that hangs hangs nobody here.
- * Processes come and go meanwhile; one that went is no error. Any thread.
+ * A process that waits in the kernel, for a mount that nobody serves, may have
+ * locks there without which its memory and its descriptors cannot be looked
+ * at. So a child asks (node/apart.h), process by process; one that does not
+ * answer is given up, and another child goes on behind it. What it is called
+ * is always answered. Processes come and go meanwhile; one that went is no
+ * error.
  */
 #ifndef TIDEMARK_NODE_PROCESSES_H
 #define TIDEMARK_NODE_PROCESSES_H
@@ -19,6 +22,60 @@
 #define PROCESS_NAME_BYTES 32
 #define PROCESS_LIST_MAX 4096
 #define PROCESS_LIST_TEXT_BYTES 400
+
+/* Different processes in the order they were added; zeroed is empty. Above the
+ * limit they are only not kept. */
+struct process_list {
+    int pids[PROCESS_LIST_MAX];
+    size_t count;
+};
+
+void process_list_add(struct process_list *list, int pid);
+
+/* "python3 (pid 12), sqlite3 (pid 14) and 3 more". */
+void process_list_format(const struct process_list *list,
+                         char ret_text[PROCESS_LIST_TEXT_BYTES]);
+
+/* ---- asking -------------------------------------------------------------- */
+
+/* All that is asked in one examination. */
+struct process_inquiry {
+    struct process_list stuck; /* given up, and not asked again */
+    uint64_t patience_ms; /* left for those who do not answer: the next gets
+                             half of it, and at least PROCESS_PATIENCE_MS */
+};
+
+#define PROCESS_PATIENCE_MS 100
+
+/* To where a child tells. */
+struct process_teller {
+    int fd;
+    uint64_t told_ns; /* when it told something last */
+};
+
+struct process_question {
+    /* In the child, about each process; what it changes stays there. False:
+     * the process did not let us look. */
+    bool (*ask)(void *context, int pid, struct process_teller *to);
+    /* Here, with all that was told, aligned for whatever it is. */
+    void (*hear)(void *context, const void *told, size_t size);
+    void *context;
+};
+
+#define PROCESS_TOLD_MAX 8160
+
+/* In the child: hear() gets these bytes, at most PROCESS_TOLD_MAX. */
+void process_tell(struct process_teller *to, const void *bytes, size_t size);
+
+/* In the child, now and then: what takes long is not stuck. */
+void process_goes_on(struct process_teller *to);
+
+/* Asks about each but those that are stuck. Returns how many did not let us
+ * look. */
+unsigned processes_ask(struct process_inquiry *inquiry, const int *pids,
+                       size_t count, const struct process_question *question);
+
+/* ---- files --------------------------------------------------------------- */
 
 /* One descriptor of one process. */
 struct process_file {
@@ -34,29 +91,20 @@ typedef void (*process_on_file)(void *context, const struct process_file *file);
  * Calls on_file for each file that another process than this one has open by
  * an absolute path, process by process; a directory is none. device: the one
  * that on_device means, as the process itself has it mounted, in whatever
- * namespace; 0: none. Returns how many processes did not let us look.
+ * namespace; 0: none. Only links and fdinfo are looked at: no file is opened.
+ * Returns how many processes did not let us look.
  */
-unsigned processes_each_file(dev_t device, process_on_file on_file,
-                             void *context);
+unsigned processes_each_file(struct process_inquiry *inquiry, dev_t device,
+                             process_on_file on_file, void *context);
+
+/* ---- texts --------------------------------------------------------------- */
 
 /* All of /proc/PID/NAME, or of /proc/NAME when pid is 0; NULL: it cannot be
- * read. The caller frees it. */
+ * read. The caller frees it. Of the files of a process only comm, status and
+ * mountinfo are answered whatever it waits for. */
 char *process_read(int pid, const char *name);
 
 /* What it is called, "?" when it is gone. */
 void process_name(int pid, char ret_name[PROCESS_NAME_BYTES]);
-
-/* Different processes in the order they were added; zeroed is empty. Above the
- * limit they are only not kept. */
-struct process_list {
-    int pids[PROCESS_LIST_MAX];
-    size_t count;
-};
-
-void process_list_add(struct process_list *list, int pid);
-
-/* "python3 (pid 12), sqlite3 (pid 14) and 3 more". */
-void process_list_format(const struct process_list *list,
-                         char ret_text[PROCESS_LIST_TEXT_BYTES]);
 
 #endif
