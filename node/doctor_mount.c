@@ -13,9 +13,11 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -23,7 +25,7 @@
 
 /* What the child saw. */
 struct look {
-    bool answered; /* it came back at all */
+    bool answered; /* it came back; else only what is at the place is known */
     int error;     /* errno of asking what is there; 0: it answers */
     bool ours;     /* a mount of a tidemark, living or not */
     bool mounted;  /* anything is mounted there */
@@ -47,36 +49,46 @@ static void look_inside(const char *path, struct look *look)
     closedir(directory);
 }
 
-static void look_at(const char *given, struct look *look)
+/* What the kernel knows without asking who serves it. */
+static void look_at_place(const char *path, struct look *look)
 {
-    char *path = NULL, *mounts = process_read((int)getpid(), "mountinfo");
+    char *mounts = process_read((int)getpid(), "mountinfo");
+    struct statx status;
     char type[64];
-    struct statfs system;
-    struct stat status;
 
-    if (mountpoint_resolve(given, &path, look->text) == 0) {
-        look->mounted = mounts != NULL &&
-                        mountpoint_find(mounts, path, type, sizeof type);
-        look->ours = look->mounted && strcmp(type, MOUNTPOINT_FSTYPE) == 0;
-        if (statfs(path, &system) != 0 || stat(path, &status) != 0)
-            look->error = errno;
-        else
-            look->device = status.st_dev;
-        if (look->error == 0 && !look->ours)
-            look_inside(path, look);
-    }
-    look->answered = true;
-    free(path);
+    look->mounted = mounts != NULL &&
+                    mountpoint_find(mounts, path, type, sizeof type);
+    look->ours = look->mounted && strcmp(type, MOUNTPOINT_FSTYPE) == 0;
+    if (statx(AT_FDCWD, path, AT_STATX_DONT_SYNC, 0, &status) == 0)
+        look->device = makedev(status.stx_dev_major, status.stx_dev_minor);
     free(mounts);
 }
 
-/* In the child. */
-static void look_apart(void *path, int fd)
+static void look_at_mounted(const char *path, struct look *look)
+{
+    struct statfs system;
+    struct stat status;
+
+    if (statfs(path, &system) != 0 || stat(path, &status) != 0)
+        look->error = errno;
+    else if (!look->ours)
+        look_inside(path, look);
+}
+
+/* In the child; tells what is known before it asks what may hang. */
+static void look_apart(void *given, int fd)
 {
     struct look look = {0};
+    char *path = NULL;
 
-    look_at(path, &look);
+    if (mountpoint_resolve(given, &path, look.text) == 0) {
+        look_at_place(path, &look);
+        apart_tell(fd, &look, sizeof look);
+        look_at_mounted(path, &look);
+    }
+    look.answered = true;
     apart_tell(fd, &look, sizeof look);
+    free(path);
 }
 
 static struct look look_from_apart(char *path)
@@ -86,7 +98,8 @@ static struct look look_from_apart(char *path)
 
     if (apart_begin(&child, look_apart, path) < 0)
         return look;
-    if (apart_hear(&child, &got, sizeof got, LOOK_MS) == (ssize_t)sizeof got)
+    while (!look.answered &&
+           apart_hear(&child, &got, sizeof got, LOOK_MS) == (ssize_t)sizeof got)
         look = got;
     apart_end(&child);
     return look;
@@ -182,6 +195,7 @@ void doctor_look_at_mount(struct doctor *doctor)
         return;
     look = look_from_apart(doctor->mount);
     if (!look.answered) {
+        doctor->mount_device = look.ours ? look.device : 0;
         say_waiting(doctor);
     } else if (look.text[0] != '\0') {
         doctor_find_sentence(doctor, DOCTOR_BAD, DOCTOR_MOUNT, "directory",

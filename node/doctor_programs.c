@@ -5,9 +5,9 @@
  * Every version of SQLite works on the same files, and the oldest one's faults
  * are everybody's. A program that has files of the mount open maps its SQLite
  * as a library, or is one itself; its version is read out of the file that is
- * mapped. A child does that, as all that asks processes (node/processes.h). Each
- * file is read once, or again by the next child when a process is given up;
- * each program and version is told once.
+ * mapped, by a child that may hang (node/processes.h). Each file is read once,
+ * or again by the next child when a process is given up; each program and
+ * version is told once.
  */
 #include "node/doctor.h"
 

@@ -45,7 +45,7 @@ struct process_inquiry {
                              half of it, and at least PROCESS_PATIENCE_MS */
 };
 
-#define PROCESS_PATIENCE_MS 100
+#define PROCESS_PATIENCE_MS 250
 
 /* To where a child tells. */
 struct process_teller {

@@ -202,6 +202,8 @@ def what_a_killed_node_left_is_named(stage):
 def a_node_that_hangs_makes_nobody_hang_who_asks_about_it(stage):
     node = cluster.single(stage)
     make(node.path("app.db"))
+    reader = workers.Worker(keep_reading, node.path("app.db"))
+    until(lambda: reader.count() > 1, "the reader does nothing")
     begun = time.monotonic()
     os.kill(node.pid, signal.SIGSTOP)
     try:
@@ -215,6 +217,8 @@ def a_node_that_hangs_makes_nobody_hang_who_asks_about_it(stage):
     level, text = the(found, "mount point", node.mount)
     expect_eq(level, "bad")
     expect("hang" in text, text)
+    expect("(pid %d)" % reader.pid in str(of(found, "programs")), found)
+    reader.stop()
     expect_eq(the(examine(node), "mount point", node.mount)[0], "ok")
 
 
