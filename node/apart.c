@@ -9,17 +9,24 @@
 #include "node/apart.h"
 
 #include "base/assert.h"
+#include "base/os.h"
+#include "node/doctor_facts.h"
 
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define FD (STDERR_FILENO + 1)
+#define LOOK_MS 50       /* between two looks at a child that says nothing */
+#define SILENCE_MS 60000 /* of one that does run */
+#define STATE "\nState:\t"
 
 static void let_go(int fd)
 {
@@ -64,15 +71,42 @@ void apart_tell(int fd, const void *message, size_t size)
         _exit(EXIT_FAILURE); /* nobody hears */
 }
 
+/* It runs or wants to, or it has run since we looked last. */
+static bool has_run(struct apart *apart)
+{
+    uint64_t waits = apart->waits;
+    const char *state;
+    char path[32], *text;
+    bool has;
+
+    snprintf(path, sizeof path, "/proc/%d/status", (int)apart->child);
+    text = os_read_text(path);
+    if (text == NULL)
+        return false;
+    state = strstr(text, STATE);
+    (void)doctor_field(text, "voluntary_ctxt_switches", 10, &waits);
+    has = waits != apart->waits ||
+          (state != NULL && state[strlen(STATE)] == 'R');
+    apart->waits = waits;
+    free(text);
+    return has;
+}
+
 ssize_t apart_hear(struct apart *apart, void *ret_message, size_t size,
-                   int timeout_ms)
+                   unsigned patience_ms)
 {
     struct pollfd ready = {.fd = apart->fd, .events = POLLIN};
-    int count = poll(&ready, 1, timeout_ms);
+    unsigned hung_ms = 0, silent_ms = 0;
     ssize_t got;
+    int count;
 
-    if (count == 0)
-        return -ETIMEDOUT;
+    /* By looks, not by the clock: who is stopped or starved is so with us. */
+    while ((count = poll(&ready, 1, LOOK_MS)) == 0) {
+        hung_ms = has_run(apart) ? 0 : hung_ms + LOOK_MS;
+        silent_ms += LOOK_MS;
+        if (hung_ms >= patience_ms || silent_ms >= SILENCE_MS)
+            return -ETIMEDOUT;
+    }
     got = count < 0 ? -1 : recv(apart->fd, ret_message, size, 0);
     return got < 0 ? -errno : got;
 }

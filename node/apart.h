@@ -6,12 +6,15 @@
  * process that waits for one itself: for ever, if that is stopped. So a child
  * asks, and tells in messages what it learns. One that hangs is killed and
  * left behind: it holds nothing of ours, and ends when the kernel lets it go.
+ * It hangs when it waits all the time: to be slow, on a busy machine or a slow
+ * disk, is to run now and then.
  * For processes with one thread; each struct has one owner.
  */
 #ifndef TIDEMARK_NODE_APART_H
 #define TIDEMARK_NODE_APART_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #define APART_MESSAGE_MAX 8192
@@ -19,6 +22,7 @@
 struct apart {
     pid_t child;
     int fd;
+    uint64_t waits; /* how often it had begun to wait when last we looked */
 };
 
 /* Runs in the child, which ends when this returns, in which all descriptors
@@ -33,9 +37,10 @@ int apart_begin(struct apart *apart, apart_ask ask, void *context);
 void apart_tell(int fd, const void *message, size_t size);
 
 /* The bytes of the next message, cut at size; 0: the child has ended;
- * -ETIMEDOUT: none came for so long; -errno. */
+ * -ETIMEDOUT: it has hung for patience_ms, or said nothing for a minute;
+ * -errno. */
 ssize_t apart_hear(struct apart *apart, void *ret_message, size_t size,
-                   int timeout_ms);
+                   unsigned patience_ms);
 
 /* Whatever the child is at. Never waits for one that hangs. */
 void apart_end(struct apart *apart);

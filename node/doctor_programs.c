@@ -59,7 +59,6 @@ struct survey {
     /* In the child. */
     struct mapped_file files[FILES_MAX];
     size_t file_count;
-    struct process_teller *to;
 };
 
 static void on_file(void *context, const struct process_file *file)
@@ -123,13 +122,6 @@ static int mapping_open(const struct mapping *mapping, int pid)
     return -ESTALE;
 }
 
-static void on_window(void *context)
-{
-    const struct survey *survey = context;
-
-    process_goes_on(survey->to);
-}
-
 /* What is in it; NULL: it cannot be read, or there are too many. */
 static const struct mapped_file *file_look(struct survey *survey,
                                            const struct mapping *mapping,
@@ -152,7 +144,7 @@ static const struct mapped_file *file_look(struct survey *survey,
     file = &survey->files[survey->file_count++];
     file->device = mapping->device;
     file->inode = mapping->inode;
-    file->has_sqlite = sqlite_scan_file(fd, on_window, survey, &scan) == 0 &&
+    file->has_sqlite = sqlite_scan_file(fd, &scan) == 0 &&
                        sqlite_scan_end(&scan, &file->version);
     close(fd);
     return file;
@@ -160,21 +152,20 @@ static const struct mapped_file *file_look(struct survey *survey,
 
 /* ---- programs ------------------------------------------------------------ */
 
-static void use_tell(const struct use *use, struct process_teller *to)
+static void use_tell(const struct use *use, int to)
 {
     process_tell(to, use,
                  offsetof(struct use, library) + strlen(use->library) + 1);
 }
 
 /* In the child: each SQLite that the process has; it may be more than one. */
-static bool process_look(void *context, int pid, struct process_teller *to)
+static bool process_look(void *context, int pid, int to)
 {
     char *maps = process_read(pid, "maps");
     struct survey *survey = context;
     struct use use = {.pid = pid};
     bool found = false;
 
-    survey->to = to;
     process_name(pid, use.name);
     for (const char *line = maps; line != NULL && *line != '\0';) {
         const struct mapped_file *file = NULL;

@@ -10,7 +10,6 @@
 #include "node/processes.h"
 
 #include "base/assert.h"
-#include "base/clock.h"
 #include "base/os.h"
 #include "node/apart.h"
 #include "node/doctor_facts.h"
@@ -28,12 +27,11 @@
 
 #define MOUNTS_MAX 64 /* binds of one mount in one namespace */
 #define NAMES_SHOWN 5
-#define GOES_ON_NS (20 * NS_PER_MS)
 
 struct walk {
     process_on_file on_file;
     void *context;
-    struct process_teller *to;
+    int to;
     dev_t device;
     ino_t namespace; /* whose ids these are; 0: nobody's */
     uint64_t ids[MOUNTS_MAX];
@@ -99,7 +97,6 @@ void process_list_format(const struct process_list *list,
 
 enum kind {
     TOLD,
-    GOES_ON,
     SEEN,   /* all of that process was told */
     HIDDEN, /* it did not let us look */
 };
@@ -119,27 +116,19 @@ struct asking {
     size_t count, next;
 };
 
-static void tell(struct process_teller *to, enum kind kind, const void *bytes,
-                 size_t size)
+static void tell(int to, enum kind kind, const void *bytes, size_t size)
 {
     struct message message = {.kind = kind};
 
     ASSERT(size <= sizeof message.told);
     if (size > 0)
         memcpy(message.told, bytes, size);
-    apart_tell(to->fd, &message, HEAD_BYTES + size);
-    to->told_ns = clock_now_ns();
+    apart_tell(to, &message, HEAD_BYTES + size);
 }
 
-void process_tell(struct process_teller *to, const void *bytes, size_t size)
+void process_tell(int to, const void *bytes, size_t size)
 {
     tell(to, TOLD, bytes, size);
-}
-
-void process_goes_on(struct process_teller *to)
-{
-    if (clock_now_ns() - to->told_ns >= GOES_ON_NS)
-        tell(to, GOES_ON, NULL, 0);
 }
 
 /* To the next that is not known to be stuck. */
@@ -155,20 +144,19 @@ static void ask_each(void *context, int fd)
 {
     const struct process_question *question;
     struct asking *asking = context;
-    struct process_teller to = {.fd = fd};
 
     for (question = asking->question; asking->next < asking->count;
          asking_skip(asking)) {
         int pid = asking->pids[asking->next++];
-        bool seen = question->ask(question->context, pid, &to);
+        bool seen = question->ask(question->context, pid, fd);
 
-        tell(&to, seen ? SEEN : HIDDEN, NULL, 0);
+        tell(fd, seen ? SEEN : HIDDEN, NULL, 0);
     }
 }
 
-static uint64_t patience_next(const struct process_inquiry *inquiry)
+static unsigned patience_next(const struct process_inquiry *inquiry)
 {
-    uint64_t half = inquiry->patience_ms / 2;
+    unsigned half = inquiry->patience_ms / 2;
 
     return half < PROCESS_PATIENCE_MS ? PROCESS_PATIENCE_MS : half;
 }
@@ -177,7 +165,7 @@ static uint64_t patience_next(const struct process_inquiry *inquiry)
 static unsigned hear_each(struct asking *asking, struct apart *child)
 {
     const struct process_question *question = asking->question;
-    int patience_ms = (int)patience_next(asking->inquiry);
+    unsigned patience_ms = patience_next(asking->inquiry);
     struct message message;
     unsigned hidden = 0;
     ssize_t got;
@@ -185,11 +173,11 @@ static unsigned hear_each(struct asking *asking, struct apart *child)
     while (asking->next < asking->count &&
            (got = apart_hear(child, &message, sizeof message, patience_ms)) >=
                (ssize_t)HEAD_BYTES) {
-        if (message.kind == TOLD)
+        if (message.kind == TOLD) {
             question->hear(question->context, message.told,
                            (size_t)got - HEAD_BYTES);
-        if (message.kind != SEEN && message.kind != HIDDEN)
             continue;
+        }
         hidden += message.kind == HIDDEN;
         asking->next++;
         asking_skip(asking);
@@ -272,7 +260,6 @@ static void walk_file(struct walk *walk, int directory, int pid,
     ssize_t length = readlinkat(directory, number, file.link,
                                 sizeof file.link - 1);
 
-    process_goes_on(walk->to);
     if (length <= 0 || file.link[0] != '/') /* pipes, sockets, or gone */
         return;
     snprintf(name, sizeof name, "fdinfo/%.32s", number);
@@ -299,7 +286,7 @@ static bool has_command_line(int pid)
 }
 
 /* In the child, as all before it. */
-static bool walk_process(void *context, int pid, struct process_teller *to)
+static bool walk_process(void *context, int pid, int to)
 {
     struct walk *walk = context;
     const struct dirent *entry;

@@ -41,22 +41,16 @@ void process_list_format(const struct process_list *list,
 /* All that is asked in one examination. */
 struct process_inquiry {
     struct process_list stuck; /* given up, and not asked again */
-    uint64_t patience_ms; /* left for those who do not answer: the next gets
+    unsigned patience_ms; /* left for those who do not answer: the next gets
                              half of it, and at least PROCESS_PATIENCE_MS */
 };
 
 #define PROCESS_PATIENCE_MS 250
 
-/* To where a child tells. */
-struct process_teller {
-    int fd;
-    uint64_t told_ns; /* when it told something last */
-};
-
 struct process_question {
-    /* In the child, about each process; what it changes stays there. False:
-     * the process did not let us look. */
-    bool (*ask)(void *context, int pid, struct process_teller *to);
+    /* In the child, about each process, with process_tell(to); what it changes
+     * stays there. False: the process did not let us look. */
+    bool (*ask)(void *context, int pid, int to);
     /* Here, with all that was told, aligned for whatever it is. */
     void (*hear)(void *context, const void *told, size_t size);
     void *context;
@@ -65,10 +59,7 @@ struct process_question {
 #define PROCESS_TOLD_MAX 8160
 
 /* In the child: hear() gets these bytes, at most PROCESS_TOLD_MAX. */
-void process_tell(struct process_teller *to, const void *bytes, size_t size);
-
-/* In the child, now and then: what takes long is not stuck. */
-void process_goes_on(struct process_teller *to);
+void process_tell(int to, const void *bytes, size_t size);
 
 /* Asks about each but those that are stuck. Returns how many did not let us
  * look. */

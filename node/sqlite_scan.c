@@ -102,8 +102,7 @@ bool sqlite_scan_end(const struct sqlite_scan *scan,
     return true;
 }
 
-int sqlite_scan_file(int fd, void (*on_window)(void *context), void *context,
-                     struct sqlite_scan *ret_scan)
+int sqlite_scan_file(int fd, struct sqlite_scan *ret_scan)
 {
     unsigned char *window = malloc(WINDOW_BYTES);
     struct sqlite_scan scan = {0};
@@ -121,7 +120,6 @@ int sqlite_scan_file(int fd, void (*on_window)(void *context), void *context,
         kept = size < SQLITE_SCAN_OVERLAP ? size : SQLITE_SCAN_OVERLAP;
         memmove(window, window + size - kept, kept);
         at += size - kept;
-        on_window(context);
     }
     free(window);
     if (got < 0)

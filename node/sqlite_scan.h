@@ -34,9 +34,7 @@ void sqlite_scan_window(struct sqlite_scan *scan, const void *bytes,
 bool sqlite_scan_end(const struct sqlite_scan *scan,
                      struct doctor_version *ret_version);
 
-/* All of the open file, from its first byte; -errno of reading. on_window is
- * called after each window: a large file takes long. */
-int sqlite_scan_file(int fd, void (*on_window)(void *context), void *context,
-                     struct sqlite_scan *ret_scan);
+/* All of the open file, from its first byte; -errno of reading. */
+int sqlite_scan_file(int fd, struct sqlite_scan *ret_scan);
 
 #endif
