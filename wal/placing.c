@@ -76,7 +76,7 @@ static void log_remove(struct database *database, unsigned slot)
     logdir_remove(database, path);
 }
 
-/* ---- before it is placed -------------------------------------------------- */
+/* ---- before it is placed ------------------------------------------------- */
 
 /* After a failed sync the kernel may call pages clean that it could not write:
  * only what is written again is synced by the next one. */
@@ -212,7 +212,7 @@ void placing_undo(struct database *database)
     incoming->placing = incoming->published = false;
 }
 
-/* ---- placed --------------------------------------------------------------- */
+/* ---- placed -------------------------------------------------------------- */
 
 /* The copy before, whose mark is still there, is replaced, too. */
 static int earlier_remove(struct database *database)
@@ -268,7 +268,7 @@ void placing_end(struct database *database)
     pthread_mutex_unlock(&database->lock);
 }
 
-/* ---- recovery ------------------------------------------------------------- */
+/* ---- recovery ----------------------------------------------------------- */
 
 static int mark_load(struct database *database, unsigned slot,
                      struct hashes *ret_hashes, uint32_t *ret_page_bytes,
