@@ -89,21 +89,41 @@ def what_a_reader_of_a_replica_saw_is_in_its_log(stage):
 
 @test(seconds=60)
 def what_cannot_be_synced_is_not_called_durable(stage):
-    """Neither the log nor, when a copy has come in its place, the WAL."""
+    """Neither the log nor the copy that comes when that has failed."""
+    nodes = prepare(stage)
+    primary, (replica,) = nodes.primary, nodes.replicas
+    replica.restart("log.sync=1+:EIO,incoming.sync=1+:EIO")
+    commit(nodes, stage.rng, 20)
+    last = primary.databases()[NAME]["position"]["txid"]
+    for site in ("log.sync", "incoming.sync"):
+        until(lambda: site in replica.log_text(), "%s is not tried" % site)
+
+    def durable():
+        (told,) = primary.status()["replicas"][0]["databases"]
+        return (replica.databases()[NAME]["position"]["durable_txid"],
+                told["durable_txid"] or 0)
+    expect(max(durable()) < last, "durable without a sync: %s of %d"
+           % (durable(), last))
+    replica.restart()
+    until(lambda: durable() == (last, last), lambda: "not durable: %s of %d"
+          % (durable(), last))
+
+
+@test(seconds=60)
+def a_copy_is_durable_when_no_log_can_be_synced(stage):
     nodes = prepare(stage)
     replica = nodes.replicas[0]
-    replica.restart("log.sync=1+:EIO,checkpoint.sync=1+:EIO")
+    replica.restart("log.sync=1+:EIO")
     commit(nodes, stage.rng, 20)
     nodes.settle(NAME)
     where = replica.databases()[NAME]["position"]
     expect("log.sync" in replica.log_text(), "no sync was tried")
-    expect(where["durable_txid"] < where["txid"],
-           "durable without a sync: %s" % where)
-    until(lambda: nodes.primary.status()["replicas"][0]["databases"][0]
-          ["applied_txid"] == where["txid"], "the primary hears no ack")
-    (told,) = nodes.primary.status()["replicas"][0]["databases"]
-    expect(told["durable_txid"] < where["txid"],
-           "durable without a sync: %s" % told)
+    expect_eq(where["durable_txid"], where["txid"], "durable")
+    replica.kill()
+    nodes.primary.stop()
+    replica.start()
+    expect_eq(replica.databases()[NAME]["position"]["txid"], where["txid"],
+              "after a kill")
 
 
 @test(seconds=60)
