@@ -202,15 +202,20 @@ static int change_times(const struct change *change)
     return rc < 0 ? site_fail(SITE_ATTR_TIMES, change->path, errno) : 0;
 }
 
-/* The engine carries owner and mode of a database to the replicas. */
+/* The engine carries owner and mode of a database to the replicas. Asked for
+ * again: what became one since was looked at before the change, perhaps. */
 static void tell_owner(const struct change *change)
 {
-    struct stat status;
+    struct database *database;
+    enum database_file kind;
 
-    if (change->database != NULL && change->kind == DATABASE_FILE_MAIN &&
-        fstat(change->inode->file.fd, &status) == 0)
-        database_on_owner(change->database, status.st_uid, status.st_gid,
-                          status.st_mode);
+    if (is_directory(change) ||
+        !inode_is_linked(&change->mount->table, change->inode))
+        return;
+    database = commit_find_database(change->mount, change->path, &kind);
+    if (database != NULL && kind == DATABASE_FILE_MAIN)
+        database_on_owner(database);
+    database_unref(database);
 }
 
 static int change_all(const struct change *change)

@@ -14,6 +14,7 @@
 #include "wal/incoming.h"
 #include "wal/notes.h"
 #include "wal/offer.h"
+#include "wal/owner.h"
 #include "wal/replica.h"
 #include "wal/worker.h"
 
@@ -178,6 +179,7 @@ void copying_place(struct database *database)
         return;
     }
     notes_works(database);
+    owner_give(database); /* its pages may have been ready for a while */
     database->applied = database->view.position;
     database->behind = false;
     delta_show(database);

@@ -212,7 +212,7 @@ struct database_view {
     uint32_t size_pages;
     uint32_t wal_frames;   /* frames in the WAL */
     uint32_t applications; /* descriptors applications have open */
-    uint32_t owner_uid, owner_gid, owner_mode;
+    uint32_t owner_uid, owner_gid, owner_mode; /* as the primary's file has */
     uint64_t commit_wall_ns; /* of the newest transaction, primary's clock */
     uint64_t published_ns;   /* when position last moved, our monotonic clock */
     uint32_t damaged_pages;  /* not what was written; counted up to 64 */
@@ -337,9 +337,9 @@ int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
 void catalog_on_renamed(struct catalog *catalog, const char *from,
                         const char *to, bool own);
 
-/* Owner or mode of a main file changed (numbers as in stat). */
-void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
-                       uint32_t mode);
+/* Owner or mode of a main file changed. On a replica that is no news: it has
+ * them from the primary, and set them itself. */
+void database_on_owner(struct database *database);
 
 /* Forced pass: on_done when all that was committed before this call is in
  * the position (primary), or at once (replica). Any thread. */
@@ -486,7 +486,7 @@ void database_copy_abandon(struct database *database);
 /* The primary dropped it: files go, readers that have it open keep theirs. */
 void database_drop(struct database *database);
 
-/* Owner and mode as on the primary. */
+/* Owner and mode as on the primary; to say it again makes sure of it. */
 void database_set_owner(struct database *database, uint32_t uid, uint32_t gid,
                         uint32_t mode);
 

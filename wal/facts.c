@@ -242,17 +242,12 @@ void database_drop(struct database *database)
 void database_set_owner(struct database *database, uint32_t uid, uint32_t gid,
                         uint32_t mode)
 {
-    bool same;
-
     pthread_mutex_lock(&database->lock);
-    same = database->view.owner_uid == uid && database->view.owner_gid == gid &&
-           database->view.owner_mode == (mode & 07777);
     database->view.owner_uid = uid;
     database->view.owner_gid = gid;
     database->view.owner_mode = mode & 07777;
     pthread_mutex_unlock(&database->lock);
-    if (!same)
-        notes_post(database, note_new(NOTE_OWNER));
+    notes_post(database, note_new(NOTE_OWNER));
 }
 
 void database_restart(struct database *database)

@@ -489,14 +489,8 @@ void catalog_on_renamed(struct catalog *catalog, const char *from,
     database_unref(database);
 }
 
-void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
-                       uint32_t mode)
+void database_on_owner(struct database *database)
 {
-    pthread_mutex_lock(&database->lock);
-    database->view.owner_uid = uid;
-    database->view.owner_gid = gid;
-    database->view.owner_mode = mode & 07777;
-    pthread_mutex_unlock(&database->lock);
     if (is_primary(database->catalog))
         notes_post(database, note_new(NOTE_OWNER));
 }

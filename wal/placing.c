@@ -4,6 +4,7 @@
 
 #include "wal/logdir.h"
 #include "wal/notes.h"
+#include "wal/owner.h"
 #include "wal/progress.h"
 #include "wal/recover.h"
 #include "wal/redo.h"
@@ -115,7 +116,6 @@ static int page_one_finish(const struct os_file *file)
 static int pages_finish(struct database *database)
 {
     struct incoming *incoming = &database->incoming;
-    struct meta *meta = &database->meta;
     int rc;
 
     rc = os_ftruncate(&incoming->file,
@@ -127,9 +127,9 @@ static int pages_finish(struct database *database)
         rc = pages_write_again(incoming);
     if (rc < 0)
         return rc;
-    if (fchown(incoming->file.fd, meta->uid, meta->gid) != 0 ||
-        fchmod(incoming->file.fd, meta->mode & 07777) != 0)
-        return site_fail(SITE_INCOMING_PLACE, database->name, errno);
+    rc = owner_give_new(database, &incoming->file);
+    if (rc < 0)
+        return rc;
     rc = os_fsync(&incoming->file, SITE_INCOMING_SYNC);
     incoming->suspect = rc < 0;
     return rc;

@@ -19,6 +19,7 @@
 #include "wal/missing.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
+#include "wal/owner.h"
 #include "wal/pace.h"
 #include "wal/recover.h"
 #include "wal/recover_wal.h"
@@ -346,6 +347,7 @@ static void held_back_check(struct database *database)
  * commits are refused where we can, and it is tried again. */
 static void adopt(struct database *database)
 {
+    owner_changed(database); /* since it was found, before it was known */
     if (missing_end(database) < 0 || catalog_create_files(database) < 0) {
         notes_fails(database);
         worker_at(database, clock_now_ns() + RETRY_FAILED_NS);
@@ -532,8 +534,7 @@ static void note_tried(struct database *database, int rc)
 /* Before it has its files nothing is captured: all of it is read then. */
 static bool needs_files(enum note_kind kind)
 {
-    return kind == NOTE_RESOLVE || kind == NOTE_CHANGES || kind == NOTE_OWNER ||
-           kind == NOTE_CUT;
+    return kind == NOTE_RESOLVE || kind == NOTE_CHANGES || kind == NOTE_CUT;
 }
 
 void primary_note(struct database *database, struct note *note)
@@ -558,9 +559,7 @@ void primary_note(struct database *database, struct note *note)
         database->needs_reread = true;
         break;
     case NOTE_OWNER:
-        if (notes_save_meta(database) < 0)
-            notes_fails(database);
-        notes_changed(database);
+        owner_changed(database);
         break;
     case NOTE_UNLINKED:
         remains_bury(database);
@@ -579,6 +578,7 @@ void primary_note(struct database *database, struct note *note)
         break;
     case NOTE_REPLACED:
         overwrite_end(database);
+        owner_changed(database);
         break;
     case NOTE_HISTORY:
     case NOTE_OFFER:

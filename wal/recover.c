@@ -30,6 +30,7 @@
 #include "wal/missing.h"
 #include "wal/notes.h"
 #include "wal/overwrite.h"
+#include "wal/owner.h"
 #include "wal/placing.h"
 #include "wal/recover_replica.h"
 #include "wal/recover_wal.h"
@@ -314,6 +315,8 @@ static int recover_loaded(struct database *database, struct meta *meta)
     database->view.owner_uid = database->meta.uid;
     database->view.owner_gid = database->meta.gid;
     database->view.owner_mode = database->meta.mode;
+    if (catalog->config.role == DATABASE_PRIMARY)
+        (void)owner_look(database); /* it may have changed meanwhile */
     rc = history_copy(&database->history, &database->meta.history);
     epoch_seen(catalog, &database->history);
     if (rc == 0)

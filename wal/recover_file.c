@@ -5,6 +5,8 @@
  */
 #include "wal/recover.h"
 
+#include "wal/owner.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -72,7 +74,6 @@ int recover_make_parents(struct database *database)
 
 int recover_open_file(struct database *database, bool live, bool make)
 {
-    const struct meta *meta = &database->meta;
     char path[RECOVER_PATH_BYTES];
     int dirfd = recover_path(database, "", live, path), rc = 0;
 
@@ -82,10 +83,8 @@ int recover_open_file(struct database *database, bool live, bool make)
     if (rc == 0)
         rc = os_open(&database->main_file, dirfd, path,
                      make ? O_RDWR | O_CREAT : O_RDWR, 0600, SITE_RECOVER_OPEN);
-    if (rc == 0 && make &&
-        (fchown(database->main_file.fd, meta->uid, meta->gid) != 0 ||
-         fchmod(database->main_file.fd, meta->mode & 07777) != 0))
-        rc = site_fail(SITE_RECOVER_OPEN, database->name, errno);
+    if (rc == 0 && make)
+        rc = owner_give_new(database, &database->main_file);
     return rc == -ENOENT ? -EBADMSG : rc;
 }
 

@@ -26,6 +26,7 @@
 #include "wal/incoming.h"
 #include "wal/notes.h"
 #include "wal/offer.h"
+#include "wal/owner.h"
 #include "wal/placing.h"
 #include "wal/primary.h"
 #include "wal/recover.h"
@@ -399,21 +400,6 @@ static void note_restart(struct database *database)
                               : DATABASE_CLOSED);
 }
 
-static void note_owner(struct database *database)
-{
-    char path[4096 + DATABASE_NAME_MAX];
-
-    if (database->log != NULL && notes_save_meta(database) < 0)
-        notes_fails(database);
-    if (database->view.page_bytes == 0)
-        return;
-    snprintf(path, sizeof path, "%s/%s", database->catalog->config.mount_path,
-             database->name);
-    if (chown(path, database->meta.uid, database->meta.gid) != 0 ||
-        chmod(path, database->meta.mode & 07777) != 0)
-        notes_fails(database);
-}
-
 /* Its checkpoint, if one runs, closes it when it is done. */
 static void note_close(struct database *database, enum note_kind kind)
 {
@@ -452,7 +438,7 @@ static void note_handle(struct database *database, struct note *note)
         note_history(database, note);
         break;
     case NOTE_OWNER:
-        note_owner(database);
+        owner_give(database);
         break;
     case NOTE_RESTART:
         note_restart(database);

@@ -209,23 +209,6 @@ def statfs_tells_what_is_below(stage):
         expect_eq(getattr(here, field), getattr(below, field), field)
 
 
-@test(seconds=40)
-def owner_and_mode_follow_to_the_replicas(stage):
-    nodes = cluster.pair(stage)
-    path, there = nodes.primary.path("app.db"), \
-        nodes.replicas[0].path("app.db")
-    make(path)
-    os.chown(path, 1234, 2345)
-    os.chmod(path, 0o664)
-    nodes.compare("app.db")
-
-    def owner():
-        status = os.stat(there)
-        return status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode)
-    until(lambda: owner() == (1234, 2345, 0o664),
-          lambda: "on the replica it is %r" % (owner(),))
-
-
 def write_as_user(path):
     make(path, 10)
     with sql.connect(path) as connection:

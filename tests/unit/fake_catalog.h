@@ -49,7 +49,6 @@ struct catalog {
     atomic_int commits, hot_commits, committed, failed_commits;
     atomic_int resizes, resized, unlinked, renamed, owners, creates;
     atomic_int opens, releases, late_opens, passes;
-    atomic_uint owner_uid, owner_gid, owner_mode;
 };
 
 enum database_file database_file_kind(const char *name, size_t *ret_base)
@@ -384,13 +383,9 @@ void catalog_on_renamed(struct catalog *catalog, const char *from,
     atomic_fetch_add(&catalog->renamed, 1);
 }
 
-void database_on_owner(struct database *database, uint32_t uid, uint32_t gid,
-                       uint32_t mode)
+void database_on_owner(struct database *database)
 {
     (void)database;
-    atomic_store(&fake_now->owner_uid, uid);
-    atomic_store(&fake_now->owner_gid, gid);
-    atomic_store(&fake_now->owner_mode, mode);
     atomic_fetch_add(&fake_now->owners, 1);
 }
 
