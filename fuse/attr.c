@@ -127,7 +127,8 @@ static bool is_directory(const struct change *change)
     return change->inode->identity.type == INODE_DIRECTORY;
 }
 
-/* Takes an owner who is asked for; with a configured one, no other. */
+/* Takes an owner who is asked for; with a configured one, no other, but for
+ * our own requests: below it the file is as on the primary. */
 static bool may_own(uint32_t configured, uint32_t wanted)
 {
     return configured == MOUNT_KEEP_OWNER || wanted == UINT32_MAX ||
@@ -144,7 +145,8 @@ static int change_owner(const struct change *change)
                                                  : (gid_t)-1;
     int fault, rc;
 
-    if (!may_own(config->uid, uid) || !may_own(config->gid, gid))
+    if (!change->own &&
+        (!may_own(config->uid, uid) || !may_own(config->gid, gid)))
         return -EPERM;
     fault = site_fault(SITE_ATTR_OWNER);
     if (fault != 0)

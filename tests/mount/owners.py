@@ -6,7 +6,7 @@ import stat
 
 import cluster
 import sql
-from runner import test, until
+from runner import expect, test, until
 
 THEIRS = (1234, 2345, 0o664)
 
@@ -150,3 +150,38 @@ def a_replica_that_was_stopped_gets_owner_and_mode_as_on_the_primary(stage):
     give(replica.file("app.db"), (0, 0, 0o600))
     replica.start()
     follow(replica, {"app.db": THEIRS})
+
+
+@test(seconds=60)
+def a_replica_with_an_owner_of_its_own_takes_the_mode(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0].stop()
+    replica.configure("fuse: { mode: %s, uid: 77, gid: 78 }\n" % stage.mode)
+    with open(replica.config) as file:
+        lines = file.read().splitlines()
+    with open(replica.config, "w") as file:
+        file.write("\n".join(line for line in lines if not
+                             line.endswith("mode: %s }" % stage.mode)) + "\n")
+    replica.start()
+    make(nodes.primary.path("app.db"))
+    nodes.compare("app.db")
+    give(nodes.primary.path("app.db"))
+    follow(replica, {"app.db": (77, 78, THEIRS[2])})
+    expect("level=error" not in replica.log_text(),
+           "giving it an owner of its own failed")
+
+
+@test(seconds=60)
+def a_replica_that_may_give_nothing_away_takes_the_mode(stage):
+    nodes = cluster.pair(stage)
+    replica = nodes.replicas[0]
+    with cluster.without_capabilities(replica, "chown"):
+        replica.restart()
+        make(nodes.primary.path("early.db"))
+        nodes.compare("early.db")
+        give(nodes.primary.path("early.db"))
+        make(nodes.primary.path("late.db"))
+        give(nodes.primary.path("late.db"))
+        nodes.compare("late.db")
+        follow(replica, dict.fromkeys(["early.db", "late.db"],
+                                      (0, 0, THEIRS[2])))
