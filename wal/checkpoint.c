@@ -6,8 +6,8 @@
  * WAL's inode lock, which apply needs to append, and finds nothing left to do
  * then. What was copied is synced after it: SQLite leaves that to a later
  * checkpoint when frames were appended meanwhile, and we are about to say that
- * the file has it. While a checkpoint runs (apply.checkpointing) the anchor is ours; the
- * worker does not touch it.
+ * the file has it. While a checkpoint runs (apply.checkpointing) the anchor is
+ * ours; the worker does not touch it.
  */
 #include "wal/checkpoint.h"
 

@@ -28,6 +28,8 @@ static bool has_to_wait(const struct database *database, enum note_kind kind)
         return is_content(kind) || kind == NOTE_DROP || kind == NOTE_RESTART;
     if (kind == NOTE_DROP)
         return database->apply.checkpointing || before;
+    if (kind == NOTE_HISTORY) /* makes our files, and looks who has the name */
+        return before;
     return is_content(kind) && (database->apply.hold || before);
 }
 

@@ -109,10 +109,12 @@ TEST(all_waits_until_who_had_the_name_before_is_gone)
     DATABASE(database);
 
     database.after = &other;
+    EXPECT_TRUE(comes(&database, NOTE_HISTORY)); /* would make its files */
     EXPECT_TRUE(comes(&database, NOTE_OFFER));
     EXPECT_TRUE(comes(&database, NOTE_DROP));
     EXPECT_EQ(goes(&database), -1);
     database.after = NULL;
+    EXPECT_EQ(goes(&database), NOTE_HISTORY);
     EXPECT_EQ(goes(&database), NOTE_OFFER);
     EXPECT_EQ(goes(&database), NOTE_DROP);
 }
