@@ -24,13 +24,15 @@ def make(path, mode="wal"):
 
 
 def damage(node, *pages):
-    """Below the mount, as a disk would."""
+    """Below the mount, as a disk would: nobody wrote, the times are as before."""
+    before = os.stat(node.file(NAME))
     with open(node.file(NAME), "r+b") as file:
         for page in pages:
             file.seek((page - 1) * PAGE + 2000)
             file.write(bytes(255 - byte for byte in file.read(1)) + b"rot")
             file.flush()
         os.fsync(file.fileno())
+    os.utime(node.file(NAME), ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def is_closed(node):
