@@ -181,7 +181,8 @@ struct incoming {
     bool keep;      /* what is replaced is a history of its own */
     bool placing;   /* complete, and made sure of: see placing.h */
     unsigned slot;  /* then: of its names there */
-    bool published; /* readers see it, and the log is not its own yet */
+    bool published; /* readers see it, and the log is not in its place yet:
+                       nothing else comes meanwhile */
     struct delta delta;
     bool suspect; /* a sync failed: what is in memory may not be on disk */
     bool ended;   /* all pages are here, records are redone on the file */

@@ -30,7 +30,9 @@ static bool has_to_wait(const struct database *database, enum note_kind kind)
         return database->apply.checkpointing || before;
     if (kind == NOTE_HISTORY) /* makes our files, and looks who has the name */
         return before;
-    return is_content(kind) && (database->apply.hold || before);
+    /* Published: readers see a copy whose log is not in its place yet. */
+    return is_content(kind) &&
+           (database->apply.hold || before || database->incoming.published);
 }
 
 bool held_take(struct database *database, struct note *note)

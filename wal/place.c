@@ -21,23 +21,19 @@
 #include <stdio.h>
 #include <unistd.h>
 
-/* Nobody has it open: the file takes its place. Renamed below the mount: the
- * mount never caches that a name does not exist. */
+/* Nobody has it open: the file takes its place, prepared before. Renamed below
+ * the mount: the mount never caches that a name does not exist. */
 static int place_by_rename(struct database *database)
 {
-    int dirfd = database->catalog->config.data_fd;
     char path[INCOMING_PATH_BYTES];
-    int rc;
+    int rc = recover_make_parents(database);
 
-    rc = recover_make_parents(database);
-    if (rc == 0)
-        rc = placing_prepare(database);
     placing_path(database, path);
     if (rc == 0)
-        rc = os_rename(dirfd, path, database->backing, SITE_INCOMING_PLACE);
-    if (rc < 0)
-        return rc;
-    return os_sync_parent(dirfd, database->backing, SITE_INCOMING_PLACE);
+        rc = os_rename(database->catalog->config.data_fd, path,
+                       database->backing, SITE_INCOMING_PLACE);
+    database->incoming.published = rc == 0;
+    return rc;
 }
 
 /* Read again, perhaps long after it came. */
@@ -224,6 +220,13 @@ static int keep_aside(struct database *database)
     return 0;
 }
 
+static int place_instead(struct database *database)
+{
+    int rc = placing_prepare(database);
+
+    return rc < 0 ? rc : replica_replace(database, place_by_rename);
+}
+
 /* The old database cannot be opened as one. Without it a sparse copy is none:
  * the next one is whole. */
 static int place_over(struct database *database, int rc)
@@ -237,7 +240,7 @@ static int place_over(struct database *database, int rc)
                          "opened as one",
                          EBADMSG);
     }
-    return replica_replace(database, place_by_rename);
+    return place_instead(database);
 }
 
 static int place(struct database *database)
@@ -248,8 +251,10 @@ static int place(struct database *database)
     if (incoming->size_pages == 0) /* no content yet: no file either */
         return placing_prepare(database);
     if (!incoming->sparse && database->anchor.connection == NULL &&
-        (attach_main(database) < 0 || database->view.page_bytes == 0))
-        return place_by_rename(database);
+        (attach_main(database) < 0 || database->view.page_bytes == 0)) {
+        rc = placing_prepare(database);
+        return rc < 0 ? rc : place_by_rename(database);
+    }
     rc = replica_attach(database);
     if (rc < 0)
         return place_over(database, rc);
@@ -258,7 +263,7 @@ static int place(struct database *database)
     if (rc < 0)
         return rc;
     if (database->view.page_bytes != incoming->page_bytes)
-        return replica_replace(database, place_by_rename);
+        return place_instead(database);
     return place_by_wal(database);
 }
 
@@ -326,15 +331,16 @@ int incoming_place(struct database *database)
         .page_bytes = incoming->page_bytes,
         .size_pages = incoming->size_pages,
     };
-    int rc;
+    int rc = 0;
 
     if (incoming->hashes.sum != incoming->position.sum)
         return site_fail(SITE_INCOMING_PLACE,
                          "the finished copy has another "
                          "sum than its records",
                          EBADMSG);
-    rc = file_check(database);
-    if (rc == 0)
+    if (!incoming->published)
+        rc = file_check(database);
+    if (rc == 0 && !incoming->published)
         rc = place(database);
     if (rc == 0)
         rc = place_end(database);

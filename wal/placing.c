@@ -255,7 +255,11 @@ void placing_end(struct database *database)
 
     if (!database->placed)
         return;
-    rc = logdir_sync(database); /* the log has its name without the mark */
+    /* File and log have their names without the mark. */
+    rc = os_sync_parent(data_fd(database), database->backing,
+                        SITE_INCOMING_PLACE);
+    if (rc == 0 || rc == -ENOENT) /* without content there is no file */
+        rc = logdir_sync(database);
     if (rc == 0)
         rc = mark_remove(database, database->placed_slot);
     if (rc < 0) {
@@ -288,8 +292,10 @@ int placing_load(struct database *database, struct hashes *ret_hashes,
                      ret_page_bytes, ret_position);
 }
 
+/* Of one whose log is in its place the file has all: it was just done with. */
 static void slot_forget(struct database *database, unsigned slot)
 {
+    bool done = !file_is_there(database, log_names[slot]);
     const char *pages = pages_names[slot];
 
     if (file_is_there(database, mark_names[slot]) &&
@@ -298,7 +304,7 @@ static void slot_forget(struct database *database, unsigned slot)
     log_remove(database, slot);
     if (!file_is_there(database, pages))
         return;
-    if (file_is_there(database, PAGES_BEFORE))
+    if (done || file_is_there(database, PAGES_BEFORE))
         (void)file_unlink(database, pages);
     else
         (void)file_rename(database, pages, PAGES_BEFORE);
