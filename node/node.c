@@ -159,6 +159,7 @@ static int role_open(struct node *node)
     if (rc == 0)
         rc = role_run_begin(node->data.fd, &unclean);
     node->may_lack = was_replica || unclean;
+    node->was_empty = catalog_was_empty(node->data.fd);
     if (rc < 0)
         log_error("node.data", "reason=%s", logger_quote(site_failure()));
     return rc;

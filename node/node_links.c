@@ -147,11 +147,16 @@ int node_links_prepare(struct node *node)
 
 /* ---- a primary asks its replicas ------------------------------------------*/
 
+/* A directory that was lost knows no replica either. A new one is as empty, so
+ * somebody has to say which it is: data/running does, also when nothing else
+ * is there. */
 bool node_links_asks(const struct node *node)
 {
-    return node->is_primary && node->may_lack &&
-           node->config->lease.fetch_timeout_ms > 0 &&
-           node->links.keeper.roster.count > 0;
+    bool lost = node->was_empty && node->may_lack;
+
+    return node->is_primary && node->config->lease.fetch_timeout_ms > 0 &&
+           (node->was_empty || node->may_lack) &&
+           (lost || node->links.keeper.roster.count > 0);
 }
 
 static void on_over(void *context)
@@ -168,9 +173,14 @@ static void asking_say(struct node *node)
 
     log_warn("node.asking", "nodes=%s seconds=%llu text=%s",
              logger_quote(names), (unsigned long long)seconds,
-             logger_quote("the last run did not end in order, or as a replica: "
-                          "asking replicas for what they have more; calls in "
-                          "the mount wait (lease.fetch_timeout)"));
+             logger_quote(node->was_empty
+                              ? "no database is here: asking replicas for "
+                                "what they have; calls in the mount wait "
+                                "(lease.fetch_timeout)"
+                              : "the last run did not end in order, or as a "
+                                "replica: asking replicas for what they have "
+                                "more; calls in the mount wait "
+                                "(lease.fetch_timeout)"));
 }
 
 int node_links_ask(struct node *node)
@@ -180,6 +190,7 @@ int node_links_ask(struct node *node)
         .catalog = node->catalog,
         .roster = &node->links.keeper.roster,
         .timeout_ms = node->config->lease.fetch_timeout_ms,
+        .anybody = node->links.keeper.roster.count == 0,
         .context = node,
         .on_over = on_over,
     };
@@ -191,6 +202,7 @@ int node_links_ask(struct node *node)
         rc = catalog_ask(node->catalog);
     if (rc < 0)
         return rc;
+    node->may_lack = true; /* until it has served */
     asking_say(node);
     uv_run(&node->loop, UV_RUN_DEFAULT);
     if (node->stopping)

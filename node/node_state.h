@@ -27,7 +27,9 @@
 struct node {
     const struct config *config;
     bool is_primary;
-    bool may_lack; /* the last run did not end in order, or as a replica */
+    bool may_lack; /* the last run did not end in order, or as a replica, or
+                      replicas are asked for all that there is */
+    bool was_empty; /* no database was here, or had been */
     bool stopping;
     bool failed; /* the way up ended early */
     bool ended;  /* by node_end() */

@@ -101,6 +101,28 @@ void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch);
  * what its files should hold. While it asks. Any thread. */
 bool database_is_explained(struct database *database);
 
+/* Nothing below data says of any database that it is here, or was. Before
+ * catalog_open(), main thread; false, when that cannot be told. */
+bool catalog_was_empty(int data_fd);
+
+/*
+ * A replica has a database that this primary does not know: may it be made
+ * here? Not what was dropped here, or whose file went missing, nor where the
+ * name is taken, also by a file that is no database. While it asks. Loop.
+ */
+bool catalog_may_fetch(struct catalog *catalog, const char *name,
+                       const struct lineage *lineage);
+
+/*
+ * Makes it, empty; then all that database_offer() and database_copy_begin()
+ * say may come, and DATABASE_GRAFT, which puts it in its place or, when it is
+ * not whole, takes it out of the catalog again (DATABASE_DROPPED; nothing is
+ * buried). -EEXIST: catalog_may_fetch() says no. While it asks. Loop.
+ */
+int catalog_fetch(struct catalog *catalog, const char *name,
+                  const struct lineage *lineage,
+                  struct database **ret_database);
+
 /* Starts the workers, after the mount is up, or lets those that ask begin, in
  * a new epoch. passthrough: what came out. */
 int catalog_start(struct catalog *catalog, bool passthrough);
@@ -360,8 +382,10 @@ void catalog_dispatch(struct catalog *catalog);
 
 enum database_request_kind {
     DATABASE_GRAFT,    /* while the catalog asks: what was offered becomes the
-                          content. rc -EBADMSG: it did not fit, and the
-                          database stands where it stood */
+                          content. in: txid, up to which it must come when it
+                          is a whole database. rc -EBADMSG: it did not fit, and
+                          the database stands where it stood; whole: any rc < 0
+                          says so, and that it is gone from the catalog */
     DATABASE_READ_LOG, /* in: txid, after_prepared, part as in database_tail(),
                           max_bytes. out: blobs, the first is the one asked
                           for; rc -ENOENT when the log no longer has it */

@@ -206,6 +206,8 @@ struct database {
     char directory[64]; /* "db/<lineage>" below data */
     char *backing;      /* "files/<name>" below data */
     atomic_int references;
+    atomic_bool fetching; /* made for what a replica has: its name is taken, and
+                             its file is not there; see fetching.h */
 
     /* catalog->lock */
     struct list link;         /* in catalog->all */

@@ -184,8 +184,7 @@ static int grafting_over(struct database *database)
     return rc;
 }
 
-/* With no WAL nothing but a clean mark tells that the file is the log's. */
-static void file_explained(struct database *database)
+void graft_explained(struct database *database)
 {
     rollback_explained(database);
     retention_step(database, true);
@@ -217,7 +216,7 @@ int graft_recover(struct database *database)
         rc = file_redo(database);
     if (rc < 0)
         return rc;
-    file_explained(database);
+    graft_explained(database);
     notes_event(database, DATABASE_EVENT_RECOVERED,
                 "what was fetched from a replica was redone from the log");
     return 0;
@@ -255,7 +254,7 @@ static int graft_undo(struct database *database)
     pthread_mutex_unlock(&database->lock);
     rc = grafting_over(database);
     if (rc == 0)
-        file_explained(database);
+        graft_explained(database);
     return rc;
 }
 
@@ -303,7 +302,7 @@ int graft_end(struct database *database)
     }
     notes_works(database);
     notes_publish(database, &database->applied_header);
-    file_explained(database);
+    graft_explained(database);
     if (database->view.position.txid > before)
         graft_tell(database, before);
     return 0;

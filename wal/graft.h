@@ -26,6 +26,10 @@ void graft_note(struct database *database, struct note *note);
  * negative errno, told, and it stands where it stood. Worker. */
 int graft_end(struct database *database);
 
+/* File and log are one, and there is no WAL: nothing but a clean mark tells
+ * so. Worker, or the start. */
+void graft_explained(struct database *database);
+
 /* At a start, META_GRAFTING is set, and the hashes are those of the log's end:
  * redoes the file. Main thread. */
 int graft_recover(struct database *database);

@@ -8,7 +8,8 @@
  *        0     8  magic "TMKMETA1"
  *        8    16  lineage
  *       24     4  flags: 1 clean stop, 2 dropped, 4 copy complete,
- *                 8 to be redone from the base TXID to the log's end
+ *                 8 to be redone from the base TXID to the log's end,
+ *                 16 not all of it is here yet, and nothing of it counts
  *       28     4  owner mode (permission bits)
  *       32     4  owner uid
  *       36     4  owner gid
@@ -34,7 +35,8 @@
 #define META_CLEAN 1u    /* stopped in order; the fingerprint holds */
 #define META_DROPPED 2u  /* a tombstone: the database was deleted */
 #define META_COPIED 4u   /* the database file is complete */
-#define META_GRAFTING 8u /* on a primary: see graft.h */
+#define META_GRAFTING 8u  /* on a primary: see graft.h */
+#define META_FETCHING 16u /* on a primary: see fetching.h */
 
 /* How a file that nobody touched looks. */
 struct meta_fingerprint {

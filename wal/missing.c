@@ -105,6 +105,17 @@ int missing_end(struct database *database)
     return rc;
 }
 
+bool missing_has(struct catalog *catalog, const char *name)
+{
+    bool found = false;
+
+    pthread_mutex_lock(&catalog->lock);
+    for (size_t i = 0; i < catalog->missing_count && !found; i++)
+        found = strcmp(catalog->missing[i].name, name) == 0;
+    pthread_mutex_unlock(&catalog->lock);
+    return found;
+}
+
 size_t catalog_each_missing(struct catalog *catalog,
                             void (*visit)(void *context, const char *name,
                                           const char *text),

@@ -20,6 +20,9 @@ void missing_add(struct catalog *catalog, const struct meta *meta);
  * dropped, its log kept in lost/. 0 or a negative errno. Worker. */
 int missing_end(struct database *database);
 
+/* Is one of that name missing? Any thread. */
+bool missing_has(struct catalog *catalog, const char *name);
+
 void missing_free(struct catalog *catalog);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "wal/apply.h"
 #include "wal/attach.h"
+#include "wal/fetching.h"
 #include "wal/lost.h"
 #include "wal/notes.h"
 #include "wal/placing.h"
@@ -28,6 +29,8 @@ static int place_by_rename(struct database *database)
     char path[INCOMING_PATH_BYTES];
     int rc = recover_make_parents(database);
 
+    if (rc == 0)
+        rc = fetching_counts(database);
     placing_path(database, path);
     if (rc == 0)
         rc = os_rename(database->catalog->config.data_fd, path,

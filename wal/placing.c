@@ -111,6 +111,12 @@ static int page_one_finish(const struct os_file *file)
     return os_pwrite(file, page, sizeof page, 0, SITE_INCOMING_WRITE);
 }
 
+/* On a replica every database is in WAL mode; a primary's is in its own. */
+static bool is_replica(const struct database *database)
+{
+    return database->catalog->config.role == DATABASE_REPLICA;
+}
+
 /* Ready for its place, should it become the database's file: size, owner, and
  * in WAL mode. */
 static int pages_finish(struct database *database)
@@ -121,7 +127,7 @@ static int pages_finish(struct database *database)
     rc = os_ftruncate(&incoming->file,
                       (uint64_t)incoming->size_pages * incoming->page_bytes,
                       SITE_INCOMING_WRITE);
-    if (rc == 0 && incoming->size_pages > 0)
+    if (rc == 0 && incoming->size_pages > 0 && is_replica(database))
         rc = page_one_finish(&incoming->file);
     if (rc == 0 && incoming->suspect)
         rc = pages_write_again(incoming);
@@ -274,6 +280,21 @@ void placing_end(struct database *database)
 
 /* ---- recovery ----------------------------------------------------------- */
 
+bool placing_waits(int data_fd, const char *directory)
+{
+    char mark[INCOMING_PATH_BYTES], pages[INCOMING_PATH_BYTES];
+    struct stat status;
+
+    for (unsigned slot = 0; slot < SLOTS; slot++) {
+        snprintf(mark, sizeof mark, "%s/%s", directory, mark_names[slot]);
+        snprintf(pages, sizeof pages, "%s/%s", directory, pages_names[slot]);
+        if (fstatat(data_fd, mark, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+            fstatat(data_fd, pages, &status, AT_SYMLINK_NOFOLLOW) == 0)
+            return true;
+    }
+    return false;
+}
+
 static int mark_load(struct database *database, unsigned slot,
                      struct hashes *ret_hashes, uint32_t *ret_page_bytes,
                      struct position *ret_position)
@@ -411,7 +432,7 @@ static int page_redo(struct database *database, struct again *again,
         hashes_set(&again->missing, pgno, 1);
         return 0;
     }
-    if (pgno == 1)
+    if (pgno == 1 && is_replica(database))
         page_header_set_wal(again->page);
     return rc < 0
                ? rc

@@ -47,6 +47,10 @@ void placing_end(struct database *database);
  * copy's, and database->placed. */
 int placing_find(struct database *database);
 
+/* In directory (db/<lineage>) a whole copy waits for its place: its database
+ * is not missing because the file is. */
+bool placing_waits(int data_fd, const char *directory);
+
 /* The table of the mark. -EBADMSG, -ENOENT: it is none. */
 int placing_load(struct database *database, struct hashes *ret_hashes,
                  uint32_t *ret_page_bytes, struct position *ret_position);

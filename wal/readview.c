@@ -10,12 +10,31 @@
 #include "wal/readview.h"
 
 #include "wal/attach.h"
+#include "wal/primary.h"
+#include "wal/replica.h"
 #include "wal/worker.h"
 
 #include <errno.h>
 #include <stdio.h>
 
 #define BEGIN_TRIES 200
+
+static bool is_primary(const struct database *database)
+{
+    return database->catalog->config.role == DATABASE_PRIMARY;
+}
+
+int readview_ready(struct database *database)
+{
+    if (is_primary(database))
+        return primary_ready(database);
+    return database->closing ? -ECANCELED : replica_attach(database);
+}
+
+int readview_settle(struct database *database)
+{
+    return is_primary(database) ? primary_settle(database) : 0;
+}
 
 static int wal_begin(struct readview *view, struct database *database)
 {

@@ -22,6 +22,14 @@ struct readview {
     uint32_t size_pages;
 };
 
+/* Before the first one: the database is attached, or none of ours is needed.
+ * 0, -EAGAIN: not yet; others as the world said. */
+int readview_ready(struct database *database);
+
+/* After: the page hashes know all that was visible before this. -EAGAIN: not
+ * yet. */
+int readview_settle(struct database *database);
+
 /* -EAGAIN: a writer is in the way, or a checkpoint has the anchor: try later;
  * others as the world said. Opens the main file, which stays open. */
 int readview_open(struct readview *view, struct database *database);

@@ -384,6 +384,11 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
         return remains_put_aside(catalog, path);
     if (rc < 0)
         return rc;
+    if (meta.flags & META_FETCHING) { /* replicas have it, and are asked */
+        remains_erase(catalog->config.data_fd, path);
+        meta_free(&meta);
+        return 0;
+    }
     if (meta.flags & META_DROPPED) {
         catalog_bury(catalog, &meta.lineage);
         remains_remove_files(catalog->config.data_fd, path);
@@ -392,7 +397,8 @@ static int recover_database(struct catalog *catalog, const char *lineage_text)
         return 0;
     }
     if (catalog->config.role == DATABASE_PRIMARY &&
-        is_missing(catalog, &meta)) {
+        is_missing(catalog, &meta) &&
+        !placing_waits(catalog->config.data_fd, path)) {
         missing_add(catalog, &meta);
         epoch_seen(catalog, &meta.history);
         meta_free(&meta);

@@ -67,6 +67,16 @@ void remains_remove_files(int data_fd, const char *directory)
     closedir(dir);
 }
 
+void remains_erase(int data_fd, const char *directory)
+{
+    char path[96];
+
+    remains_remove_files(data_fd, directory);
+    snprintf(path, sizeof path, "%s/meta", directory);
+    (void)unlinkat(data_fd, path, 0);
+    (void)unlinkat(data_fd, directory, AT_REMOVEDIR);
+}
+
 void remains_let_go(struct database *database)
 {
     ASSERT_ON_WORKER();

@@ -12,6 +12,9 @@
  * that is possible; a start tries it again. */
 void remains_remove_files(int data_fd, const char *directory);
 
+/* All of it, the meta file last: it leaves no tombstone. */
+void remains_erase(int data_fd, const char *directory);
+
 /* Primary: an application deleted it. DROP in the log, a tombstone in meta, and
  * the database leaves the catalog. Worker only. */
 void remains_bury(struct database *database);

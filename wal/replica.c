@@ -315,7 +315,7 @@ static void idle_check(struct database *database)
  * Only now, with all its effects in the view, is what was offered consumed:
  * the loop takes a view to be about what was offered iff it was consumed.
  */
-static void consumed_show(struct database *database)
+void replica_show_consumed(struct database *database)
 {
     bool copying = database->incoming.active;
 
@@ -371,7 +371,7 @@ void replica_step(struct database *database)
     offer_catch_up(database);
     copying_place(database);
     offer_publish(database);
-    consumed_show(database);
+    replica_show_consumed(database);
     backfill_if_due(database);
     sync_if_due(database);
     retention_look(database);

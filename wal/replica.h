@@ -35,6 +35,10 @@ int replica_replace(struct database *database,
  * copy's while one is under way. Due when that log, or which it is, changed. */
 void replica_show_prepared(struct database *database);
 
+/* What was taken from the queue counts as consumed, and the view says how far
+ * a copy is. When all effects of it are in the view. */
+void replica_show_consumed(struct database *database);
+
 /* The log becomes durable before long, and the view says so. */
 void replica_sync_soon(struct database *database);
 

@@ -7,9 +7,9 @@
 
 #include "base/bytes.h"
 #include "base/clock.h"
+#include "wal/fetching.h"
 #include "wal/graft.h"
 #include "wal/notes.h"
-#include "wal/primary.h"
 #include "wal/readview.h"
 #include "wal/verify.h"
 #include "wal/worker.h"
@@ -230,7 +230,7 @@ static int copy(struct database *database, struct database_request *request)
         request->position = database->view.position;
         return 0;
     }
-    rc = primary_ready(database);
+    rc = readview_ready(database);
     if (rc == 0)
         rc = readview_open(&view, database);
     if (rc < 0)
@@ -239,7 +239,7 @@ static int copy(struct database *database, struct database_request *request)
     readview_close(&view);
     /* The pages may show more than was captured before they were read. */
     if (rc == 0)
-        rc = primary_settle(database);
+        rc = readview_settle(database);
     if (rc == 0)
         rc = chunk_check(&chunk, database, request->page_bytes);
     chunk_free(&chunk);
@@ -288,6 +288,8 @@ void requests_run(struct database *database, struct database_request *request)
 
     if (database->view.state == DATABASE_DROPPED)
         rc = -ENOENT; /* nothing runs for it later: no -EAGAIN */
+    else if (request->kind == DATABASE_GRAFT && fetching_is(database))
+        rc = fetching_end(database, request->txid);
     else if (request->kind == DATABASE_GRAFT)
         rc = graft_end(database);
     else if (log_of(database) == NULL)

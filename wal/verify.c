@@ -4,7 +4,6 @@
 
 #include "base/clock.h"
 #include "wal/notes.h"
-#include "wal/primary.h"
 #include "wal/readview.h"
 #include "wal/replica.h"
 
@@ -16,18 +15,6 @@
 static bool is_primary(const struct database *database)
 {
     return database->catalog->config.role == DATABASE_PRIMARY;
-}
-
-static int ready(struct database *database)
-{
-    return is_primary(database) ? primary_ready(database)
-                                : replica_attach(database);
-}
-
-/* The table knows all that was visible before this. */
-static int settle(struct database *database)
-{
-    return is_primary(database) ? primary_settle(database) : 0;
 }
 
 static void damage_show(struct database *database)
@@ -105,7 +92,7 @@ static int look(struct database *database, pgno_t pgno, uint64_t *ret_hash)
         *ret_hash = page_hash(pgno, page, view.page_bytes);
     os_free(&page);
     readview_close(&view);
-    return rc < 0 ? rc : settle(database);
+    return rc < 0 ? rc : readview_settle(database);
 }
 
 int verify_suspect(struct database *database, pgno_t pgno, uint64_t hash)
@@ -175,7 +162,7 @@ static int pages_look(struct look_over *over, struct readview *view)
 
 static int suspects_look(struct database *database, struct look_over *over)
 {
-    int rc = settle(database);
+    int rc = readview_settle(database);
 
     for (uint32_t i = 0; i < over->count && rc == 0; i++) {
         const struct suspect *one = &over->suspects[i];
@@ -217,7 +204,7 @@ static void pass_end(struct database *database)
 static int range_open(struct database *database, struct look_over *over)
 {
     struct readview view = {0};
-    int rc = ready(database);
+    int rc = readview_ready(database);
 
     if (rc == 0)
         rc = readview_open(&view, database);

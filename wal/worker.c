@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "wal/checkpoint.h"
+#include "wal/fetching.h"
 #include "wal/graft.h"
 #include "wal/notes.h"
 #include "wal/primary.h"
@@ -245,8 +246,16 @@ static void run_asking(struct database *database, struct errands *errands)
 
     if (errands->forgotten)
         database->needs_reread = true;
-    while ((link = list_pop(&errands->notes)) != NULL)
-        graft_note(database, LIST_ENTRY(link, struct note, link));
+    while ((link = list_pop(&errands->notes)) != NULL) {
+        struct note *note = LIST_ENTRY(link, struct note, link);
+
+        if (fetching_is(database))
+            fetching_note(database, note);
+        else
+            graft_note(database, note);
+    }
+    if (fetching_is(database))
+        fetching_step(database);
 }
 
 static void run_primary(struct database *database, struct errands *errands)

@@ -30,6 +30,15 @@ static bool log_reaches(const struct feed_source *source, txid_t txid)
     return source->first_log_txid != 0 && source->first_log_txid <= txid + 1;
 }
 
+/* Who has nothing needs all of it. A primary that lost all of it had better
+ * have the log, too: other replicas are going to ask it for that. */
+static enum body_reason reason_for_new(const struct feed_source *source)
+{
+    bool logged = source->lends && source->first_log_txid == 1;
+
+    return source->position.txid == 0 || logged ? BODY_NONE : BODY_NEW;
+}
+
 static enum body_reason copy_reason(const struct feed_source *source,
                                     const struct body_database *replica)
 {
@@ -39,7 +48,7 @@ static enum body_reason copy_reason(const struct feed_source *source,
         !lineage_is_equal(&source->lineage, &replica->lineage))
         return BODY_LINEAGE;
     if (replica == NULL || replica->received_txid == 0)
-        return source->position.txid == 0 ? BODY_NONE : BODY_NEW;
+        return reason_for_new(source);
     reason = compare(source, replica);
     if (reason == BODY_NONE && !log_reaches(source, replica->received_txid))
         reason = BODY_TRIMMED;

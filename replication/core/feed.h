@@ -46,6 +46,7 @@ enum feed_state {
 /* What the primary has, as it is when the event happens. */
 struct feed_source {
     bool ready; /* may be read now: neither held back nor dropped */
+    bool lends; /* a replica's, for its primary that asks (net/lending.h) */
     struct lineage lineage;
     struct position position;
     txid_t prepared_txid;  /* a PREPARED in the log not yet resolved; 0 */

@@ -25,10 +25,10 @@
 
 #define TICK_MS 1000u
 
-/* A replica has more of one database. */
+/* A replica has more of one database, or one that is not here. */
 struct told {
     struct list link;          /* in peer->told */
-    struct database *database; /* a reference */
+    struct database *database; /* a reference; NULL: we have none of it */
     struct body_database has;  /* history owned */
 };
 
@@ -39,6 +39,7 @@ struct fetch {
     struct channel *channel;
     uint32_t stream; /* the replica's; 0: it has not opened it */
     txid_t until;    /* received up to here it is done */
+    bool whole;      /* the database was not here */
     uint64_t moved_ns;
     bool grafting; /* request is out */
     struct database_request request;
@@ -60,10 +61,13 @@ struct asking {
     struct list peers, fetches;
     char (*heard)[BODY_ID_MAX + 1]; /* nodes that said all they have */
     size_t heard_count;
+    bool all_told; /* whoever is going to be heard was: what is not here at all
+                      is made as the one has it who knows best */
     bool over, closing, timer_closed;
 };
 
 static void asking_step(struct asking *asking);
+static void consider_name(struct asking *asking, const char *name);
 static void asking_finish(struct asking *asking);
 
 /* ---- who has been heard ---------------------------------------------------*/
@@ -92,7 +96,11 @@ uint64_t asking_waits_for(const struct asking *asking,
     size_t used = 0;
 
     ret_names[0] = '\0';
-    for (size_t i = 0; i < roster->count && used < ASKING_NAMES_BYTES; i++)
+    if (asking->config.anybody && now < asking->until_ns)
+        snprintf(ret_names, ASKING_NAMES_BYTES, "any replica");
+    for (size_t i = 0; !asking->config.anybody && i < roster->count &&
+                       used < ASKING_NAMES_BYTES;
+         i++)
         if (!was_heard(asking, roster->entries[i].node))
             used += (size_t)snprintf(
                 ret_names + used, ASKING_NAMES_BYTES - used, "%s%s",
@@ -105,7 +113,7 @@ static bool all_heard(const struct asking *asking)
     char names[ASKING_NAMES_BYTES];
 
     (void)asking_waits_for(asking, names);
-    return names[0] == '\0';
+    return names[0] == '\0'; /* of anybody: when time is up */
 }
 
 /* ---- what replicas have ---------------------------------------------------*/
@@ -141,41 +149,65 @@ static void tell_unfetched(const struct asking_peer *peer,
               (unsigned long long)has->received_txid, logger_quote(why));
 }
 
-static bool has_told(struct asking_peer *peer, const struct database *database)
+static bool has_told(struct asking_peer *peer, const struct lineage *lineage)
 {
     struct list *link, *safe;
 
     LIST_EACH(link, safe, &peer->told)
-    if (LIST_ENTRY(link, struct told, link)->database == database)
+    if (lineage_is_equal(&LIST_ENTRY(link, struct told, link)->has.lineage,
+                         lineage))
         return true;
     return false;
+}
+
+/* Do we want what a replica has of database (NULL: it is not here)? */
+static bool is_wanted(struct asking *asking, struct database *database,
+                      const struct body_database *has)
+{
+    if (database != NULL)
+        return judge(database, has) == ASK_MORE;
+    return has->received_txid > 0 &&
+           catalog_may_fetch(asking->config.catalog, has->name, &has->lineage);
+}
+
+/* Takes over has->history, when it keeps it. */
+static int told_keep(struct asking_peer *peer, struct database *database,
+                     struct body_database *has)
+{
+    struct told *told;
+    int rc;
+
+    if (has_told(peer, &has->lineage))
+        return -EPROTO; /* once is enough for a list */
+    rc = os_alloc(&told, sizeof *told, SITE_ASKING_ALLOC);
+    if (rc < 0)
+        return rc;
+    told->database = database == NULL ? NULL : database_ref(database);
+    told->has = *has;
+    has->history = (struct history){0};
+    list_push_back(&peer->told, &told->link);
+    return 0;
 }
 
 static int hear_database(struct asking_peer *peer,
                          const struct message *message)
 {
-    struct catalog *catalog = peer->asking->config.catalog;
+    struct asking *asking = peer->asking;
     struct body_database has;
     struct database *database;
-    struct told *told = NULL;
     int rc = body_database_decode(message->body, &has);
 
     if (rc < 0)
         return rc;
-    database = catalog_find_lineage(catalog, &has.lineage);
-    if (database == NULL || judge(database, &has) != ASK_MORE) {
+    database = catalog_find_lineage(asking->config.catalog, &has.lineage);
+    if (!is_wanted(asking, database, &has)) {
         /* Nothing we lack. */
-    } else if (!database_is_explained(database)) {
+    } else if (database != NULL && !database_is_explained(database)) {
         tell_unfetched(peer, &has,
                        "the replica has more, but here its log or its page "
                        "hashes are damaged, or programs have it open");
-    } else if (has_told(peer, database)) {
-        rc = -EPROTO; /* once is enough for a list */
-    } else if ((rc = os_alloc(&told, sizeof *told, SITE_ASKING_ALLOC)) == 0) {
-        told->database = database_ref(database);
-        told->has = has;
-        has.history = (struct history){0};
-        list_push_back(&peer->told, &told->link);
+    } else {
+        rc = told_keep(peer, database, &has);
     }
     database_unref(database);
     history_free(&has.history);
@@ -199,6 +231,23 @@ static struct fetch *fetch_of(struct asking *asking,
     return NULL;
 }
 
+/* That which keeps this from being fetched now: its own, or its name's. */
+static bool is_fetching(struct asking *asking, const struct told *told)
+{
+    struct list *link, *safe;
+
+    LIST_EACH(link, safe, &asking->fetches)
+    {
+        struct database *database =
+            LIST_ENTRY(link, struct fetch, link)->channel->database;
+
+        if (database == told->database ||
+            strcmp(database_name(database), told->has.name) == 0)
+            return true;
+    }
+    return false;
+}
+
 static void fetch_free(struct fetch *fetch)
 {
     list_remove(&fetch->link);
@@ -210,9 +259,12 @@ static void on_grafted(struct database_request *request)
 {
     struct fetch *fetch = CONTAINER_OF(request, struct fetch, request);
     struct asking *asking = fetch->asking;
+    struct database *database = database_ref(fetch->channel->database);
 
     ASSERT_ON_LOOP();
     fetch_free(fetch);
+    consider_name(asking, database_name(database));
+    database_unref(database);
     asking_step(asking);
     asking_finish(asking);
 }
@@ -227,47 +279,94 @@ static void fetch_end(struct fetch *fetch)
     fetch->peer = NULL;
     fetch->grafting = true;
     fetch->request = (struct database_request){.kind = DATABASE_GRAFT,
-                                               .on_done = on_grafted};
+                                               .on_done = on_grafted,
+                                               .txid = fetch->until};
     database_submit(fetch->channel->database, &fetch->request);
 }
 
-static int fetch_begin(struct asking_peer *peer, const struct told *told)
+/* A fetch of database, which it has a reference of; told nothing yet. */
+static struct fetch *fetch_new(struct asking_peer *peer, const struct told *told,
+                               struct database *database)
 {
     struct fetch *fetch;
-    struct blob *blob;
-    int rc = os_alloc(&fetch, sizeof *fetch, SITE_ASKING_ALLOC);
 
-    if (rc < 0)
-        return rc;
+    if (os_alloc(&fetch, sizeof *fetch, SITE_ASKING_ALLOC) < 0)
+        return NULL;
     fetch->asking = peer->asking;
     fetch->peer = peer;
     fetch->until = told->has.received_txid;
+    fetch->whole = told->database == NULL;
     fetch->moved_ns = clock_now_ns();
-    fetch->channel = channel_new(told->database);
+    fetch->channel = channel_new(database);
     if (fetch->channel == NULL) {
         os_free(&fetch);
-        return -ENOMEM;
+        return NULL;
     }
     list_push_back(&peer->asking->fetches, &fetch->link);
-    rc = channel_tell(fetch->channel, &blob);
-    if (rc < 0) {
-        fetch_free(fetch);
+    return fetch;
+}
+
+/* The database that is to get what peer told. */
+static int fetch_target(struct asking_peer *peer, const struct told *told,
+                        struct database **ret_database)
+{
+    if (told->database == NULL)
+        return catalog_fetch(peer->asking->config.catalog, told->has.name,
+                             &told->has.lineage, ret_database);
+    *ret_database = database_ref(told->database);
+    return 0;
+}
+
+/* What fails from here on ends it, as anything later would. */
+static int fetch_begin(struct asking_peer *peer, const struct told *told)
+{
+    struct database *database;
+    struct fetch *fetch;
+    struct blob *blob;
+    int rc = fetch_target(peer, told, &database);
+
+    if (rc < 0)
         return rc;
-    }
+    fetch = fetch_new(peer, told, database);
+    database_unref(database);
+    if (fetch == NULL)
+        return -ENOMEM;
     log_warn("replication.fetch", "database=%s node=%s ours=%llu theirs=%llu",
              logger_quote(told->has.name), logger_quote(peer->node),
              (unsigned long long)fetch->channel->view.position.txid,
              (unsigned long long)fetch->until);
-    link_send(peer->connection, blob);
+    rc = channel_tell(fetch->channel, &blob);
+    if (rc == 0)
+        link_send(peer->connection, blob);
+    else
+        fetch_end(fetch);
     return 0;
 }
 
-/* The one who has most of database; NULL: nobody has more than we. */
-static struct told *best_of(struct asking *asking, struct database *database,
-                            struct asking_peer **ret_peer)
+/* Two replicas have something under the same name: of one database, or of two
+ * of which we have neither. The newer epoch says who knows best: what an older
+ * one has beyond it was replaced while it was away. */
+static bool is_better(const struct told *told, const struct told *than)
+{
+    epoch_t ours = history_epoch_of(&told->has.history, told->has.received_txid);
+    epoch_t theirs = history_epoch_of(&than->has.history,
+                                      than->has.received_txid);
+
+    if (ours != theirs)
+        return ours > theirs;
+    return told->has.received_txid > than->has.received_txid;
+}
+
+static bool is_rival(const struct told *told, const struct told *other)
+{
+    return told->database == other->database &&
+           strcmp(told->has.name, other->has.name) == 0;
+}
+
+/* Nobody has it better, of those that have said all they have. */
+static bool is_best(struct asking *asking, const struct told *told)
 {
     struct list *peers, *next, *link, *safe;
-    struct told *best = NULL;
 
     LIST_EACH(peers, next, &asking->peers)
     {
@@ -276,41 +375,58 @@ static struct told *best_of(struct asking *asking, struct database *database,
         /* One that stalls in its list has its turn when that is over. */
         LIST_EACH(link, safe, &peer->told)
         {
-            struct told *told = LIST_ENTRY(link, struct told, link);
+            struct told *other = LIST_ENTRY(link, struct told, link);
 
-            if (!peer->listed || told->database != database ||
-                (best != NULL &&
-                 told->has.received_txid <= best->has.received_txid))
-                continue;
-            best = told;
-            *ret_peer = peer;
+            if (peer->listed && is_rival(told, other) && is_better(other, told))
+                return false;
         }
     }
-    return best;
+    return true;
 }
 
-/* Takes up what peer told, where nothing is being fetched. */
-static void fetch_told(struct asking *asking, struct asking_peer *peer)
+/* Takes up what peer told, if it is its turn; asked once. */
+static void consider(struct asking_peer *peer, struct told *told)
 {
-    struct list *link, *safe;
+    struct asking *asking = peer->asking;
+    int rc;
 
-    LIST_EACH(link, safe, &peer->told)
+    if (told->database == NULL) /* it may have come from another by now */
+        told->database = catalog_find_lineage(asking->config.catalog,
+                                              &told->has.lineage);
+    if ((told->database == NULL && !asking->all_told) ||
+        is_fetching(asking, told))
+        return;
+    if (!is_wanted(asking, told->database, &told->has)) {
+        told_free(told);
+        return;
+    }
+    if (!is_best(asking, told))
+        return; /* its turn comes after that one's */
+    rc = fetch_begin(peer, told);
+    if (rc < 0)
+        tell_unfetched(peer, &told->has, strerror(-rc));
+    told_free(told);
+}
+
+/* All that was told under name; NULL: all that was told. */
+static void consider_name(struct asking *asking, const char *name)
+{
+    struct list *peers, *next, *link, *safe;
+
+    if (asking->over || asking->closing)
+        return;
+    LIST_EACH(peers, next, &asking->peers)
     {
-        struct told *told = LIST_ENTRY(link, struct told, link), *best;
-        struct asking_peer *from = peer;
+        struct asking_peer *peer = LIST_ENTRY(peers, struct asking_peer, link);
 
-        if (fetch_of(asking, told->database) != NULL)
-            continue;
-        if (judge(told->database, &told->has) != ASK_MORE) {
-            told_free(told);
-            continue;
+        LIST_EACH(link, safe, &peer->told)
+        {
+            struct told *told = LIST_ENTRY(link, struct told, link);
+
+            if (peer->listed &&
+                (name == NULL || strcmp(told->has.name, name) == 0))
+                consider(peer, told);
         }
-        best = best_of(asking, told->database, &from);
-        if (best != told)
-            continue; /* its own turn comes, or has */
-        if (fetch_begin(from, best) < 0)
-            tell_unfetched(from, &best->has, "out of memory");
-        told_free(best); /* asked once */
     }
 }
 
@@ -331,19 +447,14 @@ static void asking_over(struct asking *asking)
 
 static void asking_step(struct asking *asking)
 {
-    struct list *link, *safe;
-
     if (asking->over || asking->closing)
         return;
-    LIST_EACH(link, safe, &asking->peers)
-    {
-        struct asking_peer *peer = LIST_ENTRY(link, struct asking_peer, link);
-
-        if (peer->listed)
-            fetch_told(asking, peer);
+    if (!asking->all_told &&
+        (all_heard(asking) || clock_now_ns() >= asking->until_ns)) {
+        asking->all_told = true;
+        consider_name(asking, NULL);
     }
-    if (list_is_empty(&asking->fetches) &&
-        (all_heard(asking) || clock_now_ns() >= asking->until_ns))
+    if (asking->all_told && list_is_empty(&asking->fetches))
         asking_over(asking);
 }
 
@@ -382,13 +493,21 @@ static struct fetch *fetch_opened(const struct asking_peer *peer,
     return NULL;
 }
 
+/* Records that follow what is here; of what is not here, all of it. */
+static bool is_of_use(const struct fetch *fetch, const struct body_open *open)
+{
+    return open->mode == BODY_RESUME ||
+           (fetch->whole && open->mode == BODY_SNAPSHOT);
+}
+
 static void open_fetch(struct asking_peer *peer, struct fetch *fetch,
                        uint32_t stream, const struct body_open *open)
 {
     struct body_database has = {.received_txid = fetch->until};
 
     fetch->stream = stream;
-    if (open->mode == BODY_RESUME) {
+    fetch->moved_ns = clock_now_ns();
+    if (is_of_use(fetch, open)) {
         channel_open(fetch->channel, peer->connection, stream, open);
         return;
     }
@@ -415,23 +534,82 @@ static int hear_open(struct asking_peer *peer, const struct message *message)
     return 0;
 }
 
-static int hear_record(struct asking_peer *peer, const struct message *message)
+/* All that was wanted is with the engine, or in its queue. */
+static void fetch_look(struct fetch *fetch)
+{
+    const struct follow *follow = &fetch->channel->follow;
+
+    if (fetch->grafting || fetch->channel->link == NULL)
+        return;
+    if ((follow->state == FOLLOW_STREAMING ||
+         follow->state == FOLLOW_REDOING) &&
+        follow->next.txid > fetch->until)
+        fetch_end(fetch);
+}
+
+static int hear_pages(struct fetch *fetch, const struct message *message)
+{
+    struct position position;
+    int rc = 0;
+
+    if (message->type == MESSAGE_COPIED)
+        rc = body_copied_decode(message->body, &position);
+    else if (message->body == NULL)
+        rc = -EPROTO;
+    if (rc < 0)
+        return rc;
+    if (message->type == MESSAGE_COPIED)
+        channel_copied(fetch->channel, &position);
+    else
+        channel_record(fetch->channel, blob_ref(message->body),
+                       message->type == MESSAGE_CHUNK);
+    return 0;
+}
+
+static int hear_attr(struct fetch *fetch, const struct message *message)
+{
+    struct body_attr attr;
+    int rc = body_attr_decode(message->body, &attr);
+
+    if (rc == 0)
+        channel_attr(fetch->channel, &attr);
+    return rc;
+}
+
+/* RECORD, CHUNK, COPIED, ATTR. */
+static int hear_stream(struct asking_peer *peer, const struct message *message)
 {
     struct fetch *fetch = fetch_on(peer, message->stream);
+    int rc;
 
     if (fetch == NULL)
         return 0; /* it is done, and the replica goes on */
-    if (message->body == NULL || fetch->channel->link == NULL)
+    if (fetch->channel->link == NULL)
         return -EPROTO;
     fetch->moved_ns = clock_now_ns();
-    channel_record(fetch->channel, blob_ref(message->body), false);
-    return 0;
+    rc = message->type == MESSAGE_ATTR ? hear_attr(fetch, message)
+                                       : hear_pages(fetch, message);
+    if (rc == 0)
+        fetch_look(fetch);
+    return rc;
+}
+
+/* It has said all that it has. */
+static void hear_last(struct asking_peer *peer)
+{
+    struct list *link, *safe;
+
+    peer->listed = true;
+    hear_node(peer->asking, peer->node);
+    LIST_EACH(link, safe, &peer->told)
+    {
+        consider(peer, LIST_ENTRY(link, struct told, link));
+    }
+    asking_step(peer->asking);
 }
 
 int asking_peer_hear(struct asking_peer *peer, const struct message *message)
 {
-    int rc = 0;
-
     ASSERT_ON_LOOP();
     if (peer->asking->over || peer->asking->closing)
         return 0;
@@ -441,37 +619,31 @@ int asking_peer_hear(struct asking_peer *peer, const struct message *message)
             return -EPROTO;
         if ((message->flags & MESSAGE_LAST) == 0)
             return hear_database(peer, message);
-        peer->listed = true;
-        hear_node(peer->asking, peer->node);
-        break;
+        hear_last(peer);
+        return 0;
     case MESSAGE_OPEN:
-        rc = hear_open(peer, message);
-        break;
+        return hear_open(peer, message);
     case MESSAGE_RECORD:
-        return hear_record(peer, message);
     case MESSAGE_CHUNK:
     case MESSAGE_COPIED:
     case MESSAGE_ATTR:
-        return 0; /* of a copy that we did not take */
+        return hear_stream(peer, message);
     default:
         return -EPROTO;
     }
-    if (rc == 0)
-        asking_step(peer->asking);
-    return rc;
 }
 
 void asking_changed(struct asking *asking, struct database *database)
 {
     struct fetch *fetch = fetch_of(asking, database);
-    const struct database_view *view;
 
     if (fetch == NULL || fetch->grafting || fetch->channel->link == NULL)
         return;
     channel_changed(fetch->channel);
-    view = &fetch->channel->view;
-    if (view->received_txid >= fetch->until || view->state == DATABASE_STOPPED)
+    if (fetch->channel->view.state == DATABASE_STOPPED)
         fetch_end(fetch);
+    else
+        fetch_look(fetch);
 }
 
 static void asking_on_tick(uv_timer_t *timer)

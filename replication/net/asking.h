@@ -14,6 +14,11 @@
  * a supply (lending.h), the primary a channel, as ever. For each database the
  * replica with most is asked first; one at a time.
  *
+ * A database that the primary does not know, whose name is free and which was
+ * never dropped here, is fetched whole: all its records when the replica's log
+ * has them, else a copy. Not before everybody was heard, or time is up: it is
+ * made as the one has it who knows best, and nobody else's counts then.
+ *
  * It is over when every node of the roster was heard and nobody has more, or
  * when time is up: then those that were not heard are not waited for, and what
  * is being fetched goes on as long as it arrives. Loop thread.
@@ -33,6 +38,7 @@ struct asking_config {
     struct catalog *catalog; /* between catalog_ask() and catalog_start() */
     const struct roster *roster;
     uint64_t timeout_ms;
+    bool anybody; /* nobody knows who there is: time has to be up */
     void *context;
     void (*on_over)(void *context); /* once; not inside a call from outside */
 };
@@ -50,7 +56,8 @@ void asking_close(struct asking *asking);
 /* From catalog_config.on_changed. */
 void asking_changed(struct asking *asking, struct database *database);
 
-/* Seconds left; ret_names: those that are waited for, "ams-1, fra-2". */
+/* Seconds left; ret_names: those that are waited for, "ams-1, fra-2", or that
+ * it is anybody; "" when it is nobody. */
 uint64_t asking_waits_for(const struct asking *asking,
                           char ret_names[ASKING_NAMES_BYTES]);
 

@@ -249,12 +249,13 @@ static struct feed_source source_of(const struct supply *supply,
     return (struct feed_source){
         .ready = view->state != DATABASE_HELD_BACK &&
                  view->state != DATABASE_DROPPED &&
-                 view->state != DATABASE_STOPPED,
+                 view->state != DATABASE_STOPPED && !view->copying,
+        .lends = supply->lends,
         .lineage = view->lineage,
         .position = view->position,
         .prepared_txid = view->prepared.txid,
         .first_log_txid = view->first_log_txid,
-        .page_bytes = supply->lends ? 0 : view->page_bytes,
+        .page_bytes = view->page_bytes,
         .history = history,
     };
 }

@@ -32,7 +32,7 @@ struct supply_room {
 
 struct supply {
     struct database *database; /* one reference */
-    bool lends;                /* of a replica: records, and never pages */
+    bool lends;                /* a replica's, for a primary that asks */
     struct link *link;         /* NULL: closed, waiting for the answer */
     struct supply_room *room;  /* the owner's */
     struct list thirsty_link, unread_link;
