@@ -1,5 +1,5 @@
-"""A primary that is given an older disk, as after a power cut; and what it is
-compared by."""
+"""A primary that is given an older disk, as after a power cut, or a new one; and
+what it is compared by."""
 import os
 import shutil
 
@@ -47,6 +47,21 @@ def old_disk(node):
     node.kill()
     shutil.rmtree(node.data)
     shutil.move(node.home + "/old", node.data)
+
+
+def lose_disk(node, roster=True):
+    """Stopped or killed, its disk is a new one; roster: but for what it knows
+    of other nodes."""
+    kept = os.path.join(node.data, "roster.json")
+    text = None
+    if roster:
+        with open(kept, encoding="utf-8") as file:
+            text = file.read()
+    shutil.rmtree(node.data)
+    os.mkdir(node.data, 0o750)
+    if roster:
+        with open(kept, "w", encoding="utf-8") as file:
+            file.write(text)
 
 
 def knows(primary, *replicas):

@@ -1,0 +1,73 @@
+"""A primary with a new disk that is killed, or fails, while it fetches whole
+databases: see tests/cluster/adopting.py for when nothing goes wrong."""
+import signal
+
+import cluster
+import sql
+from olddisk import NAMES, knows, lose_disk, positions, rows, write_all
+from runner import expect, expect_eq, test, until
+
+
+def launch_with(primary, fault):
+    """Killed by it: True, and it was reaped; else it serves."""
+    primary.launch(fault)
+
+    def ended_or_ready():
+        return primary.process.poll() is not None or primary.is_answering()
+    until(ended_or_ready, "neither ended nor ready")
+    if primary.process.poll() is None:
+        return False
+    expect_eq(primary.process.wait(), -signal.SIGKILL, fault)
+    primary.process = None
+    return True
+
+
+def killed_everywhere(stage, sites, least, lose_log):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    write_all(nodes, 20)
+    knows(primary, replica)
+    if lose_log:
+        replica.stop().lose_the_log().start()
+    before = positions(replica)
+    killed = 0
+    for site in sites:
+        for call in (1, 2, 3, 4, 6):
+            primary.kill()
+            lose_disk(primary)
+            at = "a kill at %s %d" % (site, call)
+            if not launch_with(primary, "%s=%d:KILL" % (site, call)):
+                break  # that was all of them
+            killed += 1
+            primary.start()
+            expect_eq(positions(primary), before, at)
+            expect_eq([rows(primary, name) for name in NAMES], [20, 20], at)
+            expect_eq(primary.status()["lost"]["count"], 0, at)
+            nodes.compare_all()
+    stage.say("killed %d times" % killed)
+    expect(killed >= least, "killed %d times" % killed)
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+    expect("mode=delta" not in replica.log_text(), "a copy was sent back")
+    for name in NAMES:  # in whatever mode they are
+        with sql.connect(primary.path(name)) as db:
+            db.execute("INSERT INTO t(v) VALUES (randomblob(300))")
+        nodes.settle(name)
+    primary.kill().start()
+    nodes.compare_all()
+    expect_eq([rows(replica, name) for name in NAMES], [21, 21])
+
+
+@test(seconds=180)
+def killed_anywhere_while_it_fetches_records_of_all_it_starts_over(stage):
+    killed_everywhere(
+        stage, ("catalog.add", "meta.save", "log.open", "log.append",
+                "log.sync", "incoming.open", "incoming.write", "incoming.sync",
+                "incoming.place", "hashes.save", "replica.log"), 20, False)
+
+
+@test(seconds=180)
+def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
+    killed_everywhere(
+        stage, ("meta.save", "log.open", "log.sync", "incoming.open",
+                "incoming.write", "incoming.sync", "incoming.place",
+                "hashes.save", "replica.log", "recover.read"), 20, True)
