@@ -48,6 +48,7 @@ static void on_async(uv_async_t *async)
 
     catalog_dispatch(node->catalog);
     node_passed(node);
+    node_links_turn(node);
 }
 
 static void on_changed(void *context, struct database *database)
@@ -448,7 +449,8 @@ static void node_down(struct node *node)
     node_links_free(node);
     os_close(&node->files);
     /* A start that failed leaves the question open as it found it. */
-    if (node->data.open && (node->failed ? !node->may_lack : !node->ended))
+    if (node->data.open && !node->lacks &&
+        (node->failed ? !node->may_lack : !node->ended))
         role_run_end(node->data.fd);
     lockfile_release(&node->lock);
     os_close(&node->data);

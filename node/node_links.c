@@ -40,6 +40,27 @@ static void identity_make(struct node *node, struct identity *identity)
     };
 }
 
+/*
+ * An empty directory is that of a new cluster, or of one that was lost: who has
+ * databases of which this node never heard tells which. As long as nobody has
+ * made one here, it goes back and asks; once, or it would do nothing else when
+ * they cannot be fetched.
+ */
+static bool on_lacking(void *context)
+{
+    struct node *node = context;
+
+    node->lacks = true;
+    if (node->links.lacking)
+        return true;
+    if (node->links.asked || node->config->lease.fetch_timeout_ms == 0 ||
+        !catalog_is_empty(node->catalog))
+        return false;
+    node->links.lacking = true;
+    uv_async_send(&node->async);
+    return true;
+}
+
 static int server_up(struct node *node)
 {
     struct server_config config = {
@@ -49,6 +70,8 @@ static int server_up(struct node *node)
         .identity = node->links.identity,
         .listen = node->config->listen.replication,
         .asking = node->links.asking,
+        .context = node,
+        .on_lacking = on_lacking,
     };
     int rc;
 
@@ -163,7 +186,34 @@ static void on_over(void *context)
 {
     struct node *node = context;
 
-    uv_stop(&node->loop);
+    if (!node->serving) {
+        uv_stop(&node->loop);
+        return;
+    }
+    node->links.over = true;
+    uv_async_send(&node->async);
+}
+
+static int asking_up(struct node *node)
+{
+    struct asking_config config = {
+        .loop = &node->loop,
+        .catalog = node->catalog,
+        .roster = &node->links.keeper.roster,
+        .timeout_ms = node->config->lease.fetch_timeout_ms,
+        .anybody = node->serving || node->links.keeper.roster.count == 0,
+        .context = node,
+        .on_over = on_over,
+    };
+
+    node->links.asked = true;
+    return asking_open(&node->links.asking, &config);
+}
+
+static void asking_down(struct node *node)
+{
+    asking_close(node->links.asking);
+    node->links.asking = NULL;
 }
 
 static void asking_say(struct node *node)
@@ -185,16 +235,7 @@ static void asking_say(struct node *node)
 
 int node_links_ask(struct node *node)
 {
-    struct asking_config config = {
-        .loop = &node->loop,
-        .catalog = node->catalog,
-        .roster = &node->links.keeper.roster,
-        .timeout_ms = node->config->lease.fetch_timeout_ms,
-        .anybody = node->links.keeper.roster.count == 0,
-        .context = node,
-        .on_over = on_over,
-    };
-    int rc = asking_open(&node->links.asking, &config);
+    int rc = asking_up(node);
 
     if (rc == 0)
         rc = server_up(node);
@@ -207,10 +248,50 @@ int node_links_ask(struct node *node)
     uv_run(&node->loop, UV_RUN_DEFAULT);
     if (node->stopping)
         return -ECANCELED;
-    asking_close(node->links.asking);
-    node->links.asking = NULL;
+    asking_down(node);
     server_serve(node->links.server);
     return 0;
+}
+
+/* The mount answers, and goes on; what needs a database's worker waits. */
+static void ask_again(struct node *node)
+{
+    int rc = asking_up(node);
+
+    if (rc < 0)
+        return; /* it is told when the replica comes again */
+    rc = catalog_ask(node->catalog);
+    if (rc < 0) { /* somebody was faster */
+        asking_down(node);
+        return;
+    }
+    server_ask(node->links.server, node->links.asking);
+    asking_say(node);
+}
+
+static void serve_again(struct node *node)
+{
+    asking_down(node);
+    if (catalog_start(node->catalog, mount_is_passthrough(node->mount)) < 0) {
+        node_end(node, site_failure());
+        return;
+    }
+    node->lacks = false; /* unless a replica says so again */
+    server_serve(node->links.server);
+    log_info("node.asked", "epoch=%llu",
+             (unsigned long long)epoch_number(catalog_epoch(node->catalog)));
+}
+
+void node_links_turn(struct node *node)
+{
+    struct links *links = &node->links;
+
+    if (links->lacking && !node->stopping)
+        ask_again(node);
+    links->lacking = false;
+    if (links->over && !node->stopping)
+        serve_again(node);
+    links->over = false;
 }
 
 /* ---- life, again ---------------------------------------------------------*/

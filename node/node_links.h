@@ -15,7 +15,10 @@ struct links {
     bool open;
     struct server *server; /* on the primary */
     struct client *client; /* on a replica */
-    struct asking *asking; /* on a primary, before it serves; else NULL */
+    struct asking *asking; /* on a primary that asks; else NULL */
+    bool asked;            /* this process did, or does */
+    bool lacking;          /* it is going to ask */
+    bool over;             /* it has asked, while the mount answered */
     struct identity identity;
     struct roster_keeper
         keeper; /* and its roster: a primary's own, on a replica

@@ -30,6 +30,7 @@ struct node {
     bool may_lack; /* the last run did not end in order, or as a replica, or
                       replicas are asked for all that there is */
     bool was_empty; /* no database was here, or had been */
+    bool lacks; /* a replica has what is not here: the next start asks */
     bool stopping;
     bool failed; /* the way up ended early */
     bool ended;  /* by node_end() */
@@ -68,6 +69,9 @@ int node_links_ask(struct node *node);
 int node_links_open(struct node *node);
 void node_links_close(struct node *node, void (*on_closed)(struct node *node));
 void node_links_changed(struct node *node, struct database *database);
+
+/* What a callback of theirs left to do outside of it. Loop. */
+void node_links_turn(struct node *node);
 void node_links_free(struct node *node);
 
 /* node_hooks.c: answers the tokens whose pass is done. Loop. */

@@ -455,9 +455,40 @@ static void explained_note(void *context, struct database *database)
                                   database->hashes.count == 0);
 }
 
+static bool is_empty_locked(const struct catalog *catalog)
+{
+    return list_is_empty(&catalog->all) && catalog->dropped_count == 0 &&
+           catalog->missing_count == 0;
+}
+
+bool catalog_is_empty(struct catalog *catalog)
+{
+    bool empty;
+
+    pthread_mutex_lock(&catalog->lock);
+    empty = is_empty_locked(catalog);
+    pthread_mutex_unlock(&catalog->lock);
+    return empty;
+}
+
+/* Whoever comes to be in the catalog from here on finds that it asks. */
+static int ask_empty(struct catalog *catalog)
+{
+    bool empty;
+
+    pthread_mutex_lock(&catalog->lock);
+    empty = is_empty_locked(catalog);
+    if (empty)
+        atomic_store(&catalog->asking, true);
+    pthread_mutex_unlock(&catalog->lock);
+    return empty ? 0 : -EBUSY;
+}
+
 int catalog_ask(struct catalog *catalog)
 {
-    ASSERT(catalog->config.asks && !catalog->started);
+    if (catalog->started)
+        return ask_empty(catalog);
+    ASSERT(catalog->config.asks);
     catalog_each(catalog, explained_note, NULL);
     atomic_store(&catalog->asking, true);
     return workers_start(catalog);
@@ -468,7 +499,7 @@ int catalog_start(struct catalog *catalog, bool passthrough)
     int rc = 0;
 
     catalog->passthrough = passthrough;
-    if (catalog->config.asks)
+    if (atomic_load(&catalog->asking))
         rc = epoch_renew(catalog);
     if (rc == 0 && !catalog->started)
         rc = workers_start(catalog);

@@ -88,10 +88,15 @@ int catalog_open(struct catalog **ret_catalog,
 
 /*
  * Before catalog_start(), when config.asks: starts the workers, which take
- * nothing but records that a replica has more of (database_offer()) and
+ * nothing but what a replica has (database_offer(), database_copy_begin()) and
  * DATABASE_GRAFT. Nobody has the files open, and the mount need not answer.
+ * After it: -EBUSY, unless the catalog is empty; what is created meanwhile
+ * waits. catalog_start() ends it either way. Loop.
  */
 int catalog_ask(struct catalog *catalog);
+
+/* No database is here, nor was dropped here, nor is missing. Any thread. */
+bool catalog_is_empty(struct catalog *catalog);
 
 /* A replica has heard of epoch: the new one will be above it. While it asks.
  * Loop. */
@@ -124,7 +129,7 @@ int catalog_fetch(struct catalog *catalog, const char *name,
                   struct database **ret_database);
 
 /* Starts the workers, after the mount is up, or lets those that ask begin, in
- * a new epoch. passthrough: what came out. */
+ * a new epoch. passthrough: what came out. Loop. */
 int catalog_start(struct catalog *catalog, bool passthrough);
 
 /*
@@ -289,7 +294,8 @@ enum database_file database_file_kind(const char *name, size_t *ret_base);
 
 /*
  * May `name` be created here now? 0, or -EROFS on a replica for all but the
- * -wal and -shm of a database it follows. own: one of our threads asks.
+ * -wal and -shm of a database it follows; -EBUSY on a primary while it fetches
+ * a database of that name. own: one of our threads asks.
  */
 int catalog_on_create(struct catalog *catalog, const char *name, bool own);
 

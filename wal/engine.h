@@ -366,7 +366,8 @@ struct catalog {
     struct list done; /* finished requests */
     bool woken;
     epoch_t
-        epoch; /* [fixed] after open on a primary; under lock on a replica */
+        epoch; /* under lock; on a primary its workers only read it, and it is
+                  another one only after it asked */
     unsigned next_worker;
     size_t nameless; /* of all: another may have their name, not done yet */
     struct lineage *dropped; /* tombstones */

@@ -61,11 +61,14 @@ int epoch_renew(struct catalog *catalog)
         return 0;
     if (getrandom(&random, sizeof random, 0) != (ssize_t)sizeof random)
         return site_fail(SITE_CATALOG_STATE, "getrandom", EIO);
-    epoch = epoch_raise(catalog->epoch, random);
+    epoch = epoch_raise(catalog_epoch(catalog), random);
     rc = epoch_save(catalog, epoch);
-    if (rc == 0)
-        catalog->epoch = epoch;
-    return rc;
+    if (rc < 0)
+        return rc;
+    pthread_mutex_lock(&catalog->lock);
+    catalog->epoch = epoch;
+    pthread_mutex_unlock(&catalog->lock);
+    return 0;
 }
 
 void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)

@@ -83,6 +83,22 @@ static int create_companion(struct catalog *catalog, const char *name)
     return discover_refuse_name(catalog, base);
 }
 
+/* It is coming from a replica, and is not in its place yet. */
+static bool is_on_its_way(struct catalog *catalog, const char *name)
+{
+    char base[DATABASE_NAME_MAX + 1];
+    enum database_file kind;
+    struct database *database;
+    bool fetching;
+
+    if (!atomic_load(&catalog->asking))
+        return false;
+    database = find_of(catalog, name, &kind, base);
+    fetching = database != NULL && atomic_load(&database->fetching);
+    database_unref(database);
+    return fetching;
+}
+
 int catalog_on_create(struct catalog *catalog, const char *name, bool own)
 {
     char base[DATABASE_NAME_MAX + 1];
@@ -92,6 +108,8 @@ int catalog_on_create(struct catalog *catalog, const char *name, bool own)
 
     if (own)
         return 0;
+    if (is_on_its_way(catalog, name))
+        return -EBUSY;
     if (is_primary(catalog))
         return discover_name_is_clean(name) ? 0
                                             : create_companion(catalog, name);
@@ -451,6 +469,8 @@ int catalog_on_rename(struct catalog *catalog, const char *from, const char *to,
     rc = rename_check(catalog, from);
     if (rc == 0 && !discover_name_is_clean(to) && is_known(catalog, from))
         rc = discover_refuse_name(catalog, to);
+    if (rc == 0 && is_on_its_way(catalog, to))
+        rc = -EBUSY;
     return rc == 0 ? rename_check(catalog, to) : rc;
 }
 

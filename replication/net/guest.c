@@ -135,6 +135,21 @@ static struct database *database_for(struct guest *guest,
     return database;
 }
 
+static void tell_unknown(struct guest *guest,
+                         const struct body_database *replica)
+{
+    const struct guest_host *host = guest->host;
+
+    if (host->on_lacking(host->context))
+        return; /* it is fetched, or told again */
+    log_warn("replication.unknown", "database=%s node=%s text=%s",
+             logger_quote(replica->name), logger_quote(guest->hello.node),
+             logger_quote("this primary has no such database; the replica "
+                          "keeps it: start this node again, and it is fetched "
+                          "if nothing has its name; or tidemark export it "
+                          "there, import it here"));
+}
+
 static void hear_database(struct guest *guest, struct body_database *replica)
 {
     struct database *database = database_for(guest, replica);
@@ -146,11 +161,7 @@ static void hear_database(struct guest *guest, struct body_database *replica)
         return;
     }
     if (database == NULL) {
-        log_warn("replication.unknown", "database=%s node=%s text=%s",
-                 logger_quote(replica->name), logger_quote(guest->hello.node),
-                 logger_quote("this primary has no such database; the replica "
-                              "keeps it: tidemark export it there, import it "
-                              "here"));
+        tell_unknown(guest, replica);
         return; /* the replica keeps what it has */
     }
     if (is_dropped(database)) {

@@ -38,6 +38,8 @@ struct guest_host {
     enum body_reason (*on_hello)(void *context, struct guest *guest,
                                  const struct body_hello *hello,
                                  char *ret_text);
+    /* It has a database that we do not know. True: we ask before long. */
+    bool (*on_lacking)(void *context);
     void (*on_closed)(void *context, struct guest *guest);
 };
 

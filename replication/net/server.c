@@ -126,6 +126,38 @@ static enum body_reason judge(const struct server *server,
     return BODY_NONE;
 }
 
+static bool server_on_lacking(void *context)
+{
+    struct server *server = context;
+
+    return server->config.on_lacking != NULL &&
+           server->config.on_lacking(server->config.context);
+}
+
+static int roster_note(struct server *server, const struct body_hello *hello)
+{
+    return roster_add(server->config.roster, hello->node, hello->region,
+                      hello->advertise, hello->candidate);
+}
+
+/* It has what we have not, and is asked: now, or by the next start, which has
+ * to know that it is there. */
+static enum body_reason fenced(struct server *server,
+                               const struct body_hello *hello, char *ret_text)
+{
+    if (server->host.asking == NULL) {
+        (void)roster_note(server, hello);
+        if (server_on_lacking(server)) {
+            snprintf(ret_text, BODY_TEXT_MAX + 1,
+                     "this primary has nothing, and asks its replicas first");
+            return BODY_AGAIN;
+        }
+    }
+    log_error("replication.fenced", "node=%s text=%s",
+              logger_quote(hello->node), logger_quote(ret_text));
+    return BODY_FENCED;
+}
+
 static enum body_reason server_on_hello(void *context, struct guest *guest,
                                         const struct body_hello *hello,
                                         char *ret_text)
@@ -136,8 +168,7 @@ static enum body_reason server_on_hello(void *context, struct guest *guest,
     int rc;
 
     if (reason == BODY_FENCED)
-        log_error("replication.fenced", "node=%s text=%s",
-                  logger_quote(hello->node), logger_quote(ret_text));
+        reason = fenced(server, hello, ret_text);
     if (reason != BODY_NONE)
         return reason;
     before = guest_of_node(server, hello->node, guest);
@@ -149,8 +180,7 @@ static enum body_reason server_on_hello(void *context, struct guest *guest,
                  hello->node, before->link.peer);
         return BODY_SAME_NODE;
     }
-    rc = roster_add(server->config.roster, hello->node, hello->region,
-                    hello->advertise, hello->candidate);
+    rc = roster_note(server, hello);
     if (rc == -ENOBUFS)
         snprintf(ret_text, BODY_TEXT_MAX + 1,
                  "this primary has met as many nodes as it remembers, %u; does "
@@ -310,6 +340,7 @@ int server_open(struct server **ret_server, const struct server_config *config)
         .asking = config->asking,
         .context = server,
         .on_hello = server_on_hello,
+        .on_lacking = server_on_lacking,
         .on_closed = server_on_guest_closed,
     };
     list_init(&server->guests);
@@ -342,17 +373,28 @@ void server_close(struct server *server, void (*on_closed)(void *context),
     }
 }
 
-void server_serve(struct server *server)
+/* Everybody comes again, and is heard as it says from now on. */
+static void server_turn(struct server *server, struct asking *asking,
+                        const char *text)
 {
     struct list *link, *safe;
 
     ASSERT_ON_LOOP();
-    server->host.asking = NULL;
+    server->host.asking = asking;
     LIST_EACH(link, safe, &server->guests)
     {
-        guest_end(LIST_ENTRY(link, struct guest, among), BODY_AGAIN,
-                  "this primary has asked, and serves now");
+        guest_end(LIST_ENTRY(link, struct guest, among), BODY_AGAIN, text);
     }
+}
+
+void server_serve(struct server *server)
+{
+    server_turn(server, NULL, "this primary has asked, and serves now");
+}
+
+void server_ask(struct server *server, struct asking *asking)
+{
+    server_turn(server, asking, "this primary asks its replicas first");
 }
 
 uint16_t server_port(const struct server *server)

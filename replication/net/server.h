@@ -32,6 +32,11 @@ struct server_config {
     struct identity identity;
     struct address listen; /* port 0: any, see server_port() */
     struct asking *asking; /* asks, until server_serve(); NULL: serves */
+    void *context;
+    /* While it serves: a replica has what this node does not know, or has heard
+     * of a newer epoch. True: it is going to ask, by server_ask() and not inside
+     * this call. NULL: nobody wants to know. */
+    bool (*on_lacking)(void *context);
 };
 
 /*
@@ -46,6 +51,9 @@ uint16_t server_port(const struct server *server);
 
 /* What it asked is over: everybody is told to connect again, and served. */
 void server_serve(struct server *server);
+
+/* It serves no more, but asks: everybody is told to connect again. */
+void server_ask(struct server *server, struct asking *asking);
 
 /* From catalog_config.on_changed: hands the news to every guest. */
 void server_changed(struct server *server, struct database *database);

@@ -1,9 +1,11 @@
 """A primary that lost its data directory takes what its replicas have."""
 import os
+import time
 
 import cluster
 import sql
-from olddisk import MODES, NAMES, knows, lose_disk, positions, rows, write_all
+from olddisk import MODES, NAMES, keep_disk, knows, lose_disk, old_disk, \
+    positions, rows, write, write_all
 from runner import expect, expect_eq, test, until
 
 
@@ -94,3 +96,177 @@ def a_log_that_does_not_reach_back_makes_it_a_copy(stage):
               {name: count + 1 for name, count in left.items()}, "rows")
     expect_eq(replica.opened().count("delta"), 0, "it was compared")
     took_none(replica)
+
+
+def has_what(primary, replica):
+    """The primary took all that the replica has."""
+    wanted = positions(replica)
+    until(lambda: positions(primary) == wanted, "it does not take it", 20)
+
+
+@test()
+def who_lost_even_the_roster_asks_when_a_replica_comes(stage):
+    nodes = filled(stage)
+    primary, (less, most) = nodes.primary, nodes.replicas
+    less.stop()
+    nodes.replicas = [most]
+    write_all(nodes, 10)
+    before, token = positions(most), primary.token("wal.db")
+    primary.kill()
+    lose_disk(primary, roster=False)
+    nodes.replicas = [less, most]
+    less.start()
+    primary.start()
+    has_what(primary, most)
+    expect_eq(positions(primary), before, "positions of the primary")
+    primary.wait_ready()
+    primary.reach("wal.db", token)
+    nodes.compare_all()
+    write_all(nodes, 5)
+    nodes.compare_all()
+    for node in nodes.nodes:
+        took_none(node)
+        expect_eq([rows(node, name) for name in NAMES], [35, 35], node.name)
+
+
+@test()
+def a_directory_that_says_it_was_lost_waits_for_anybody(stage):
+    nodes = filled(stage)
+    primary = nodes.primary
+    for node in nodes.nodes:
+        node.kill()
+    lose_disk(primary, roster=False)
+    with open(os.path.join(primary.data, "running"), "w", encoding="utf-8"):
+        pass
+    primary.launch()
+    until(lambda: 'event=node.asking nodes="any replica"' in
+          primary.log_text(), primary.log_text)
+    for node in nodes.replicas:
+        node.launch()
+    # Whoever opens it now waits.
+    expect_eq([rows(primary, name) for name in NAMES], [20, 20])
+    for node in nodes.nodes:
+        node.wait_ready()
+    nodes.compare_all()
+
+
+@test()
+def a_new_cluster_waits_for_nobody(stage):
+    nodes = cluster.Cluster(stage, 1)
+    nodes.primary.fetch_timeout = "60s"
+    nodes.primary.configure()
+    begin = time.monotonic()
+    nodes.start()
+    write_all(nodes, 3)
+    nodes.compare_all()
+    expect(time.monotonic() - begin < 20, "it waited")
+    expect("node.asking" not in nodes.primary.log_text(), "it asked")
+    nodes.primary.restart()
+    expect("node.asking" not in nodes.primary.log_text(), "it asked")
+
+
+@test()
+def a_name_that_is_taken_is_not_fetched_and_the_rest_is_by_the_next_start(
+        stage):
+    nodes = filled(stage, 1)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    before = positions(replica)["in/delete.db"]
+    replica.stop()
+    primary.kill()
+    lose_disk(primary, roster=False)
+    primary.start()
+    write(primary, "wal.db", 7)  # before any replica came
+
+    def comes():
+        replica.launch()
+        until(lambda: "replication.unknown database=in/delete.db" in
+              primary.log_text() or "replication.fenced" in primary.log_text(),
+              primary.log_text)
+        replica.wait_ready()
+    comes()
+    expect(not os.path.exists(primary.path("in/delete.db")), "it is there")
+    expect_eq(rows(replica, "in/delete.db"), 20)
+    primary.restart()
+    expect_eq(positions(primary)["in/delete.db"], before, "fetched")
+    expect_eq([rows(primary, name) for name in NAMES], [7, 20])
+    nodes.compare_all()
+    kept = replica.status()["lost"]["newest"]
+    expect_eq([one["database"] for one in kept], ["wal.db"], "kept")
+    primary.restart()
+    expect_eq(primary.log_text().count("node.asking"), 1, "it asked again")
+
+
+@test()
+def what_was_dropped_is_not_brought_back(stage):
+    nodes = filled(stage, 1)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    replica.stop()
+    os.unlink(primary.path("wal.db"))
+    until(lambda: list(primary.databases()) == ["in/delete.db"], "no drop")
+    primary.kill()
+    replica.launch()
+    primary.start()
+    replica.wait_ready()
+    expect(not os.path.exists(primary.path("wal.db")), "it is back")
+    until(lambda: not os.path.exists(replica.path("wal.db")),
+          "the replica has it still")
+    expect_eq(list(primary.databases()), ["in/delete.db"])
+    nodes.compare_all()
+
+
+@test()
+def a_part_of_a_database_is_none_and_the_next_start_fetches_it(stage):
+    nodes = filled(stage, 1)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    with sql.connect(primary.path("wal.db")) as db:
+        db.execute("INSERT INTO t(v) VALUES (randomblob(9000000))")
+    nodes.settle("wal.db")
+    before = positions(replica)
+    replica.stop().lose_the_log()
+    primary.kill()
+    lose_disk(primary)
+    replica.launch("copy.read=25:KILL")
+    primary.start()
+    replica.process.wait(20)
+    replica.process = None
+    expect("event=replication.fetch database=wal.db" in primary.log_text(),
+           primary.log_text())
+    expect(not os.path.exists(primary.path("wal.db")), "a part is there")
+    expect_eq(len(os.listdir(os.path.join(primary.data, "db"))),
+              len(primary.databases()), "folders of databases")
+    replica.start()
+    expect_eq(rows(replica, "wal.db"), 21)
+    until(lambda: "replication.unknown database=wal.db" in primary.log_text(),
+          primary.log_text)
+    primary.restart()
+    expect_eq(positions(primary), before, "positions of the primary")
+    nodes.compare_all()
+    took_none(replica)
+
+
+@test()
+def of_two_branches_the_newer_epoch_counts(stage):
+    nodes = filled(stage)
+    primary, (old, new) = nodes.primary, nodes.replicas
+    keep_disk(primary)
+    new.stop()
+    nodes.replicas = [old]
+    write_all(nodes, 10)  # more, and lost
+    old.stop()
+    old_disk(primary)
+    nodes.replicas = [new]
+    new.start()
+    primary.start()
+    write_all(nodes, 3)
+    before = positions(new)
+    primary.kill()
+    lose_disk(primary)
+    nodes.replicas = [old, new]
+    old.launch()
+    primary.start()
+    old.wait_ready()
+    expect_eq(positions(primary), before, "positions of the primary")
+    expect_eq([rows(primary, name) for name in NAMES], [23, 23])
+    nodes.compare_all()
+    expect_eq(old.status()["lost"]["count"], len(NAMES), "put aside")
+    took_none(new)

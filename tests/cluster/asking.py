@@ -1,7 +1,6 @@
 """A primary that did not stop in order asks its replicas before it serves: what
 they have more of its own history comes back."""
 import os
-import shutil
 import time
 
 import cluster
@@ -212,34 +211,3 @@ def a_replica_that_becomes_the_primary_asks_the_old_one(stage):
     nodes.compare_all()
     write(new, "wal.db", 3)
     nodes.compare_all()
-
-
-@test()
-def a_primary_with_an_empty_disk_takes_nothing_from_its_replicas(stage):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    write_all(nodes, 10)
-    primary.stop()
-    shutil.rmtree(primary.data)
-    primary.start()
-
-    def heard(words):
-        return "event=replication." + words in primary.log_text()
-    until(lambda: heard("unknown") or heard("fenced"), primary.log_text)
-    if heard("fenced"):  # by chance its first epoch is below the replica's
-        primary.restart()
-    until(lambda: primary.log_text().count("event=replication.unknown") >= 2,
-          primary.log_text)
-    expect("tidemark export it there" in primary.log_text(), "what to do")
-    expect_eq([rows(replica, name) for name in NAMES], [10, 10])
-    replica.restart()
-    expect_eq([rows(replica, name) for name in NAMES], [10, 10])
-    # As it says: exported there, imported here.
-    copy = os.path.join(stage.folder, "copy.db")
-    replica.ask("export", "wal.db", copy)
-    primary.ask("import", "wal.db", copy)
-    nodes.compare("wal.db")
-    expect_eq((rows(primary, "wal.db"), rows(replica, "wal.db")), (10, 10))
-    kept = replica.status()["lost"]["newest"]
-    expect_eq([one["database"] for one in kept], ["wal.db"], "kept")
-    expect_eq(rows(replica, "in/delete.db"), 10)
