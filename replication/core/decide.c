@@ -70,6 +70,14 @@ enum body_mode decide_copy(const struct feed_source *source,
     return has_base(source, replica) ? BODY_DELTA : BODY_SNAPSHOT;
 }
 
+bool decide_may_copy(const struct feed_source *source,
+                     const struct body_database *replica)
+{
+    bool has_some = replica != NULL && replica->received_txid > 0;
+
+    return source->page_bytes != 0 && !(source->lends && has_some);
+}
+
 enum body_mode decide_open(const struct feed_source *source,
                            const struct body_database *replica,
                            enum body_reason *ret_reason, bool *ret_diverged)
@@ -81,7 +89,7 @@ enum body_mode decide_open(const struct feed_source *source,
         reason = copy_reason(source, replica);
         mode = reason == BODY_NONE ? BODY_RESUME : decide_copy(source, replica);
     }
-    if (body_mode_copies(mode) && source->page_bytes == 0) {
+    if (body_mode_copies(mode) && !decide_may_copy(source, replica)) {
         mode = BODY_NOTHING;
         reason = BODY_BUSY;
     }

@@ -285,7 +285,7 @@ static void copy_as(struct step *step, enum body_mode mode,
     const struct feed_source *source = &step->event->source;
 
     stop(step);
-    if (source->ready && source->page_bytes != 0)
+    if (source->ready && decide_may_copy(source, step->event->replica))
         open_copy(step, mode, reason, false);
     else
         open_nothing(step, BODY_BUSY);

@@ -128,10 +128,9 @@ static enum body_reason judge(const struct server *server,
 
 static bool server_on_lacking(void *context)
 {
-    struct server *server = context;
+    struct server_config *config = &((struct server *)context)->config;
 
-    return server->config.on_lacking != NULL &&
-           server->config.on_lacking(server->config.context);
+    return config->on_lacking != NULL && config->on_lacking(config->context);
 }
 
 static int roster_note(struct server *server, const struct body_hello *hello)
@@ -145,7 +144,7 @@ static int roster_note(struct server *server, const struct body_hello *hello)
 static enum body_reason fenced(struct server *server,
                                const struct body_hello *hello, char *ret_text)
 {
-    if (server->host.asking == NULL) {
+    if (server->host.asking == NULL && server->config.on_lacking != NULL) {
         (void)roster_note(server, hello);
         if (server_on_lacking(server)) {
             snprintf(ret_text, BODY_TEXT_MAX + 1,

@@ -199,6 +199,25 @@ bool database_is_explained(struct database *database)
     return database->view.page_bytes != 0;
 }
 
+bool catalog_may_fetch(struct catalog *catalog, const char *name,
+                       const struct lineage *lineage)
+{
+    (void)catalog;
+    (void)name;
+    (void)lineage;
+    return false;
+}
+
+int catalog_fetch(struct catalog *catalog, const char *name,
+                  const struct lineage *lineage, struct database **ret_database)
+{
+    (void)catalog;
+    (void)name;
+    (void)lineage;
+    (void)ret_database;
+    return -EEXIST;
+}
+
 void catalog_hear_epoch(struct catalog *catalog, epoch_t epoch)
 {
     if (epoch > catalog->epoch)

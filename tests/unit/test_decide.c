@@ -105,6 +105,33 @@ TEST(a_replica_with_nothing_gets_a_snapshot_or_the_first_record)
     EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_RESUME);
 }
 
+TEST(who_lends_to_one_that_lost_all_sends_all_records_or_a_copy)
+{
+    enum body_reason reason;
+    bool diverged;
+
+    a_primary();
+    source.lends = true;
+    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
+    source.first_log_txid = 2;
+    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_SNAPSHOT);
+    source.first_log_txid = 1;
+    EXPECT_EQ(decide_open(&source, NULL, &reason, &diverged), BODY_RESUME);
+    EXPECT_EQ(reason, BODY_NONE);
+}
+
+TEST(who_lends_replaces_nothing_that_is_there)
+{
+    a_primary();
+    source.lends = true;
+    a_replica_at(OURS, 60, 1);
+    decides(BODY_RESUME, BODY_NONE, false);
+    a_replica_at(OURS, 48, 1);
+    decides(BODY_NOTHING, BODY_BUSY, false);
+    a_replica_at(OLDER, 41, 1);
+    decides(BODY_NOTHING, BODY_BUSY, false);
+}
+
 /* ---- pages to compare with ----------------------------------------------- */
 
 static void has_pages(uint32_t page_bytes, uint32_t pages)
