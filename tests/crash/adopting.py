@@ -1,11 +1,18 @@
 """A primary with a new disk that is killed, or fails, while it fetches whole
 databases: see tests/cluster/adopting.py for when nothing goes wrong."""
+import os
+import shutil
 import signal
 
 import cluster
+import faultfs
+import power
 import sql
 from olddisk import NAMES, knows, lose_disk, positions, rows, write_all
-from runner import expect, expect_eq, test, until
+from runner import LONG, expect, expect_eq, test, until
+
+
+CUTS = int(os.environ.get("CUTS", 200 if LONG else 16))
 
 
 def launch_with(primary, fault):
@@ -71,3 +78,53 @@ def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
         stage, ("meta.save", "log.open", "log.sync", "incoming.open",
                 "incoming.write", "incoming.sync", "incoming.place",
                 "hashes.save", "replica.log", "recover.read"), 20, True)
+
+
+def cuts_of(stage, disk):
+    """Some of all places where a sync is about to be done, with all fates."""
+    points = faultfs.sync_points(disk.events())
+    every = [(point, fate, stage.rng.randrange(1 << 32), kind)
+             for point in points + [len(disk.events())]
+             for fate in faultfs.FATES for kind in faultfs.KINDS]
+    return sorted(stage.rng.sample(every, min(CUTS, len(every))))
+
+
+def cut_everywhere(stage, lose_log):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    write_all(nodes, 20)
+    knows(primary, replica)
+    if lose_log:
+        replica.stop().lose_the_log().start()
+    before = positions(replica)
+    primary.kill()
+    lose_disk(primary)
+    shutil.copytree(primary.data, stage.path("new"))
+    disk = faultfs.Disk(stage, "fresh", primary.data,
+                        stage.path("new")).start()
+    primary.start()
+    expect_eq(positions(primary), before, "fetched")
+    primary.kill()
+    disk.close()
+    stage.closers.remove(disk.close)
+    for cut in cuts_of(stage, disk):
+        stage.say(*cut)
+        out = stage.path("state")
+        disk.cut(*cut, out)
+        with power.running(stage, primary, out, "again"):
+            until(lambda: positions(primary) == before, "not fetched again")
+            primary.wait_ready()
+            nodes.compare_all()
+            expect_eq(primary.status()["lost"]["count"], 0, "put aside")
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+    expect("mode=delta" not in replica.log_text(), "a copy was sent back")
+
+
+@test(seconds=180, sample=True)
+def power_that_fails_while_it_fetches_records_of_all_loses_nothing(stage):
+    cut_everywhere(stage, False)
+
+
+@test(seconds=180, sample=True)
+def power_that_fails_while_it_fetches_a_copy_loses_nothing(stage):
+    cut_everywhere(stage, True)
