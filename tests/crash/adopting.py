@@ -80,6 +80,37 @@ def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
                 "hashes.save", "replica.log", "recover.read"), 20, True)
 
 
+@test(seconds=120)
+def a_call_that_fails_while_it_fetches_leaves_all_of_a_database_or_none(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    write_all(nodes, 20)
+    knows(primary, replica)
+    before = positions(replica)
+    gave_up = 0
+    for site in ("catalog.add", "meta.save", "log.append", "log.sync",
+                 "incoming.open", "incoming.write", "incoming.sync",
+                 "incoming.place", "hashes.save"):
+        for calls in ("1", "2", "3", "1+", "2+", "4+"):
+            primary.kill()
+            lose_disk(primary)
+            primary.start("%s=%s:ENOSPC" % (site, calls))
+            at = "a failure at %s %s" % (site, calls)
+            have = positions(primary)
+            gave_up += len(have) < len(before)
+            for name in NAMES:
+                if name in have:
+                    expect_eq(have[name], before[name], at)
+                else:
+                    expect(not os.path.exists(primary.path(name)), at)
+            primary.kill().start()
+            expect_eq(positions(primary), before, "after " + at)
+            nodes.compare_all()
+    stage.say("gave up %d times" % gave_up)
+    expect(gave_up >= 10, "gave up %d times" % gave_up)
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
+
+
 def cuts_of(stage, disk):
     """Some of all places where a sync is about to be done, with all fates."""
     points = faultfs.sync_points(disk.events())
