@@ -262,6 +262,12 @@ static void on_grafted(struct database_request *request)
     struct database *database = database_ref(fetch->channel->database);
 
     ASSERT_ON_LOOP();
+    if (request->rc < 0 && fetch->whole)
+        log_error("replication.not_fetched", "database=%s txid=%llu reason=%s",
+                  logger_quote(database_name(database)),
+                  (unsigned long long)fetch->until,
+                  logger_quote("not all of it came, or it could not be put in "
+                               "its place; the replica keeps it"));
     fetch_free(fetch);
     consider_name(asking, database_name(database));
     database_unref(database);

@@ -1,5 +1,8 @@
 """A primary that lost its data directory takes what its replicas have."""
+import errno
 import os
+import signal
+import threading
 import time
 
 import cluster
@@ -229,8 +232,8 @@ def a_part_of_a_database_is_none_and_the_next_start_fetches_it(stage):
     primary.start()
     replica.process.wait(20)
     replica.process = None
-    expect("event=replication.fetch database=wal.db" in primary.log_text(),
-           primary.log_text())
+    expect("event=replication.not_fetched database=wal.db" in
+           primary.log_text(), primary.log_text())
     expect(not os.path.exists(primary.path("wal.db")), "a part is there")
     expect_eq(len(os.listdir(os.path.join(primary.data, "db"))),
               len(primary.databases()), "folders of databases")
@@ -270,3 +273,44 @@ def of_two_branches_the_newer_epoch_counts(stage):
     nodes.compare_all()
     expect_eq(old.status()["lost"]["count"], len(NAMES), "put aside")
     took_none(new)
+
+
+@test()
+def a_name_that_is_being_fetched_is_nobody_elses(stage):
+    nodes = filled(stage, 1)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    primary.kill()
+    lose_disk(primary, roster=False)
+    primary.launch()
+    until(lambda: "event=replication.replica " in
+          primary.log_text().partition("event=node.asking")[2],
+          primary.log_text)
+    until(lambda: replica.status()["node"]["primary"]["connected"],
+          "the replica does not follow")
+    before = positions(replica)
+    os.kill(replica.pid, signal.SIGSTOP)  # it has said what it has
+    try:
+        until(lambda: "event=replication.fetch database=wal.db" in
+              primary.log_text(), primary.log_text)
+        with open(primary.path("plain"), "w", encoding="utf-8") as file:
+            file.write("text")
+        for busy in (lambda: os.open(primary.path("wal.db"),
+                                     os.O_RDWR | os.O_CREAT),
+                     lambda: os.rename(primary.path("plain"),
+                                       primary.path("wal.db"))):
+            try:
+                busy()
+                raise AssertionError("it could be made")
+            except OSError as error:
+                expect_eq(error.errno, errno.EBUSY, str(error))
+        writer = threading.Thread(target=write, args=(primary, "other.db", 5))
+        writer.start()
+        time.sleep(0.2)  # whatever it does by then, it waits for us
+    finally:
+        os.kill(replica.pid, signal.SIGCONT)
+    writer.join(20)
+    expect(not writer.is_alive(), "the writer waits for ever")
+    expect_eq({name: positions(primary)[name] for name in NAMES}, before)
+    nodes.compare_all()
+    expect_eq(rows(replica, "other.db"), 5)
+    took_none(replica)

@@ -11,7 +11,7 @@ MODES = {"wal.db": "wal", "in/delete.db": "delete"}
 
 
 def write(node, name, rows, **more):
-    with sql.connect(node.path(name), journal_mode=MODES[name],
+    with sql.connect(node.path(name), journal_mode=MODES.get(name, "delete"),
                      **more) as db:
         db.execute("CREATE TABLE IF NOT EXISTS t(id INTEGER PRIMARY KEY, v)")
         for _ in range(rows):
