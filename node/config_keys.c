@@ -57,9 +57,9 @@ const struct config_key config_keys[] = {
      " takes that role; by default this node."},
     {"lease.fetch_timeout", CONFIG_DURATION, AT(lease.fetch_timeout_ms),
      "10s", NULL, NULL,
-     "How long a primary that did not stop in order, or was a replica before,"
-     " waits for the replicas it knows, to fetch what they have more, before"
-     " it answers; 0s does not ask."},
+     "How long a primary that did not stop in order, was a replica before, or"
+     " has no database, waits for the replicas it knows, to fetch what they"
+     " have more, before it answers; 0s does not ask."},
     {"lease.prefer", CONFIG_LATER, 0, "", NULL, NULL,
      "Regions that should hold the lease."},
     {"lease.etcd", CONFIG_LATER, 0, "", NULL, NULL, "A lease kept in etcd."},

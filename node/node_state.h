@@ -27,10 +27,10 @@
 struct node {
     const struct config *config;
     bool is_primary;
-    bool may_lack; /* the last run did not end in order, or as a replica, or
+    bool may_lack;  /* the last run did not end in order, or as a replica, or
                       replicas are asked for all that there is */
     bool was_empty; /* no database was here, or had been */
-    bool lacks; /* a replica has what is not here: the next start asks */
+    bool lacks;     /* a replica has what is not here: the next start asks */
     bool stopping;
     bool failed; /* the way up ended early */
     bool ended;  /* by node_end() */

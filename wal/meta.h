@@ -32,9 +32,9 @@
 
 #include "wal/database.h"
 
-#define META_CLEAN 1u    /* stopped in order; the fingerprint holds */
-#define META_DROPPED 2u  /* a tombstone: the database was deleted */
-#define META_COPIED 4u   /* the database file is complete */
+#define META_CLEAN 1u     /* stopped in order; the fingerprint holds */
+#define META_DROPPED 2u   /* a tombstone: the database was deleted */
+#define META_COPIED 4u    /* the database file is complete */
 #define META_GRAFTING 8u  /* on a primary: see graft.h */
 #define META_FETCHING 16u /* on a primary: see fetching.h */
 

@@ -284,14 +284,14 @@ static void fetch_end(struct fetch *fetch)
         channel_lost(fetch->channel);
     fetch->peer = NULL;
     fetch->grafting = true;
-    fetch->request = (struct database_request){.kind = DATABASE_GRAFT,
-                                               .on_done = on_grafted,
-                                               .txid = fetch->until};
+    fetch->request = (struct database_request){
+        .kind = DATABASE_GRAFT, .on_done = on_grafted, .txid = fetch->until};
     database_submit(fetch->channel->database, &fetch->request);
 }
 
 /* A fetch of database, which it has a reference of; told nothing yet. */
-static struct fetch *fetch_new(struct asking_peer *peer, const struct told *told,
+static struct fetch *fetch_new(struct asking_peer *peer,
+                               const struct told *told,
                                struct database *database)
 {
     struct fetch *fetch;
@@ -354,7 +354,8 @@ static int fetch_begin(struct asking_peer *peer, const struct told *told)
  * one has beyond it was replaced while it was away. */
 static bool is_better(const struct told *told, const struct told *than)
 {
-    epoch_t ours = history_epoch_of(&told->has.history, told->has.received_txid);
+    epoch_t ours = history_epoch_of(&told->has.history,
+                                    told->has.received_txid);
     epoch_t theirs = history_epoch_of(&than->has.history,
                                       than->has.received_txid);
 

@@ -1,13 +1,13 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * replication/net/asking.h - a primary that starts asks its replicas for what
- * they have more of its own history, before it serves.
+ * replication/net/asking.h - a primary that starts, or has nothing, asks its
+ * replicas for what they have more of its own history, before it serves.
  *
  *   replica                                  primary that asks
  *   HELLO                                 -> WELCOME
  *   DATABASE for each it has, LAST        -> (keeps those with more)
  *                                         <- DATABASE, what it has itself
- *   OPEN, RECORD*                         -> ACK, CREDIT
+ *   OPEN, CHUNK*, COPIED, RECORD*         -> ACK, CREDIT
  *                                         <- BYE, "again", when it serves
  *
  * From the primary's DATABASE on the two have changed places: the replica runs

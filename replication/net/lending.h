@@ -3,8 +3,8 @@
  * replication/net/lending.h - a replica's end when its primary asks: the
  * primary says DATABASE, and is sent what it lacks as if it were the replica.
  *
- * A primary that was not stopped in order may have lost what this node holds
- * (asking.h). Streams here are numbered by the replica, and the connection has
+ * A primary that was not stopped in order, or has nothing, may have lost what
+ * this node holds (asking.h). Streams here are numbered by the replica, and the connection has
  * no others: a primary that asks has opened none. Loop thread.
  */
 #ifndef TIDEMARK_REPLICATION_NET_LENDING_H
