@@ -19,3 +19,15 @@ enum ask_answer ask_judge(const struct lineage *lineage,
         return ASK_PARTED;
     return ASK_MORE;
 }
+
+static epoch_t epoch_of(const struct body_database *replica)
+{
+    return history_epoch_of(&replica->history, replica->received_txid);
+}
+
+bool ask_is_better(const struct body_database *a, const struct body_database *b)
+{
+    epoch_t ours = epoch_of(a), theirs = epoch_of(b);
+
+    return ours != theirs ? ours > theirs : a->received_txid > b->received_txid;
+}

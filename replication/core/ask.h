@@ -24,4 +24,10 @@ enum ask_answer ask_judge(const struct lineage *lineage,
                           const struct history *history,
                           const struct body_database *replica);
 
+/* Of two replicas that both have something that we have not: does a know better
+ * than b? The newer epoch does: what an older one has beyond it was replaced
+ * while that replica was away. Of one epoch, who has more. */
+bool ask_is_better(const struct body_database *a,
+                   const struct body_database *b);
+
 #endif

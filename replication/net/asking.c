@@ -2,13 +2,10 @@
 /*
  * replication/net/asking.c - see asking.h.
  *
- *   told (a replica has more) -> fetch -> all received, or cannot go on
- *     -> DATABASE_GRAFT on the worker -> position moved -> told again?
+ *   told (a replica has more) -> fetch.h -> position moved -> told again?
  *
- * Whatever goes wrong ends the fetch with what arrived in order: a connection
- * that is lost, a replica whose log no longer reaches back (it says NOTHING),
- * one that says nothing for as long as the timeout, a record that does not
- * fit. The same replica is not asked for that database again.
+ * A replica that says nothing for as long as the timeout is done with. The
+ * same replica is not asked for that database again.
  */
 #include "replication/net/asking.h"
 
@@ -17,7 +14,7 @@
 #include "base/logger.h"
 #include "base/thread.h"
 #include "replication/core/ask.h"
-#include "replication/net/channel.h"
+#include "replication/net/fetch.h"
 #include "replication/net/lookup.h"
 
 #include <errno.h>
@@ -30,19 +27,6 @@ struct told {
     struct list link;          /* in peer->told */
     struct database *database; /* a reference; NULL: we have none of it */
     struct body_database has;  /* history owned */
-};
-
-struct fetch {
-    struct list link; /* in asking->fetches */
-    struct asking *asking;
-    struct asking_peer *peer; /* NULL: gone, or done with */
-    struct channel *channel;
-    uint32_t stream; /* the replica's; 0: it has not opened it */
-    txid_t until;    /* received up to here it is done */
-    bool whole;      /* the database was not here */
-    uint64_t moved_ns;
-    bool grafting; /* request is out */
-    struct database_request request;
 };
 
 struct asking_peer {
@@ -248,68 +232,17 @@ static bool is_fetching(struct asking *asking, const struct told *told)
     return false;
 }
 
-static void fetch_free(struct fetch *fetch)
+static void on_end(struct fetch *fetch)
 {
-    list_remove(&fetch->link);
-    channel_free(fetch->channel);
-    os_free(&fetch);
-}
-
-static void on_grafted(struct database_request *request)
-{
-    struct fetch *fetch = CONTAINER_OF(request, struct fetch, request);
-    struct asking *asking = fetch->asking;
+    struct asking *asking = fetch->context;
     struct database *database = database_ref(fetch->channel->database);
 
-    ASSERT_ON_LOOP();
-    if (request->rc < 0 && fetch->whole)
-        log_error("replication.not_fetched", "database=%s txid=%llu reason=%s",
-                  logger_quote(database_name(database)),
-                  (unsigned long long)fetch->until,
-                  logger_quote("not all of it came, or it could not be put in "
-                               "its place; the replica keeps it"));
+    list_remove(&fetch->link);
     fetch_free(fetch);
     consider_name(asking, database_name(database));
     database_unref(database);
     asking_step(asking);
     asking_finish(asking);
-}
-
-/* What arrived becomes the content. */
-static void fetch_end(struct fetch *fetch)
-{
-    if (fetch->grafting)
-        return;
-    if (fetch->channel->link != NULL)
-        channel_lost(fetch->channel);
-    fetch->peer = NULL;
-    fetch->grafting = true;
-    fetch->request = (struct database_request){
-        .kind = DATABASE_GRAFT, .on_done = on_grafted, .txid = fetch->until};
-    database_submit(fetch->channel->database, &fetch->request);
-}
-
-/* A fetch of database, which it has a reference of; told nothing yet. */
-static struct fetch *fetch_new(struct asking_peer *peer,
-                               const struct told *told,
-                               struct database *database)
-{
-    struct fetch *fetch;
-
-    if (os_alloc(&fetch, sizeof *fetch, SITE_ASKING_ALLOC) < 0)
-        return NULL;
-    fetch->asking = peer->asking;
-    fetch->peer = peer;
-    fetch->until = told->has.received_txid;
-    fetch->whole = told->database == NULL;
-    fetch->moved_ns = clock_now_ns();
-    fetch->channel = channel_new(database);
-    if (fetch->channel == NULL) {
-        os_free(&fetch);
-        return NULL;
-    }
-    list_push_back(&peer->asking->fetches, &fetch->link);
-    return fetch;
 }
 
 /* The database that is to get what peer told. */
@@ -323,47 +256,32 @@ static int fetch_target(struct asking_peer *peer, const struct told *told,
     return 0;
 }
 
-/* What fails from here on ends it, as anything later would. */
-static int fetch_begin(struct asking_peer *peer, const struct told *told)
+static int fetch_told(struct asking_peer *peer, const struct told *told)
 {
     struct database *database;
     struct fetch *fetch;
-    struct blob *blob;
     int rc = fetch_target(peer, told, &database);
 
     if (rc < 0)
         return rc;
-    fetch = fetch_new(peer, told, database);
+    fetch = fetch_new(database, told->has.received_txid,
+                      told->database == NULL);
     database_unref(database);
     if (fetch == NULL)
         return -ENOMEM;
+    fetch->context = peer->asking;
+    fetch->on_end = on_end;
+    list_push_back(&peer->asking->fetches, &fetch->link);
     log_warn("replication.fetch", "database=%s node=%s ours=%llu theirs=%llu",
              logger_quote(told->has.name), logger_quote(peer->node),
              (unsigned long long)fetch->channel->view.position.txid,
              (unsigned long long)fetch->until);
-    rc = channel_tell(fetch->channel, &blob);
-    if (rc == 0)
-        link_send(peer->connection, blob);
-    else
-        fetch_end(fetch);
+    fetch_begin(fetch, peer->connection);
     return 0;
 }
 
 /* Two replicas have something under the same name: of one database, or of two
- * of which we have neither. The newer epoch says who knows best: what an older
- * one has beyond it was replaced while it was away. */
-static bool is_better(const struct told *told, const struct told *than)
-{
-    epoch_t ours = history_epoch_of(&told->has.history,
-                                    told->has.received_txid);
-    epoch_t theirs = history_epoch_of(&than->has.history,
-                                      than->has.received_txid);
-
-    if (ours != theirs)
-        return ours > theirs;
-    return told->has.received_txid > than->has.received_txid;
-}
-
+ * of which we have neither. */
 static bool is_rival(const struct told *told, const struct told *other)
 {
     return told->database == other->database &&
@@ -384,7 +302,8 @@ static bool is_best(struct asking *asking, const struct told *told)
         {
             struct told *other = LIST_ENTRY(link, struct told, link);
 
-            if (peer->listed && is_rival(told, other) && is_better(other, told))
+            if (peer->listed && is_rival(told, other) &&
+                ask_is_better(&other->has, &told->has))
                 return false;
         }
     }
@@ -409,7 +328,7 @@ static void consider(struct asking_peer *peer, struct told *told)
     }
     if (!is_best(asking, told))
         return; /* its turn comes after that one's */
-    rc = fetch_begin(peer, told);
+    rc = fetch_told(peer, told);
     if (rc < 0)
         tell_unfetched(peer, &told->has, strerror(-rc));
     told_free(told);
@@ -467,7 +386,10 @@ static void asking_step(struct asking *asking)
 
 /* ---- streams --------------------------------------------------------------*/
 
-static struct fetch *fetch_on(const struct asking_peer *peer, uint32_t stream)
+/* The one on that stream of peer; or, 0, one that waits for an OPEN: lineage's.
+ */
+static struct fetch *fetch_on(const struct asking_peer *peer, uint32_t stream,
+                              const struct lineage *lineage)
 {
     struct list *link, *safe;
 
@@ -475,130 +397,40 @@ static struct fetch *fetch_on(const struct asking_peer *peer, uint32_t stream)
     {
         struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
 
-        if (fetch->peer == peer && fetch->stream == stream)
+        if (fetch->peer == peer->connection && fetch->stream == stream &&
+            (stream != 0 ||
+             lineage_is_equal(&fetch->channel->view.lineage, lineage)))
             return fetch;
     }
     return NULL;
-}
-
-/* The fetch that waits for this OPEN, the first on its stream or another. */
-static struct fetch *fetch_opened(const struct asking_peer *peer,
-                                  uint32_t stream, const struct body_open *open)
-{
-    struct fetch *fetch = fetch_on(peer, stream);
-    struct list *link, *safe;
-
-    if (fetch != NULL)
-        return fetch;
-    LIST_EACH(link, safe, &peer->asking->fetches)
-    {
-        fetch = LIST_ENTRY(link, struct fetch, link);
-        if (fetch->peer == peer && fetch->stream == 0 &&
-            lineage_is_equal(&fetch->channel->view.lineage, &open->lineage))
-            return fetch;
-    }
-    return NULL;
-}
-
-/* Records that follow what is here; of what is not here, all of it. */
-static bool is_of_use(const struct fetch *fetch, const struct body_open *open)
-{
-    return open->mode == BODY_RESUME ||
-           (fetch->whole && open->mode == BODY_SNAPSHOT);
-}
-
-static void open_fetch(struct asking_peer *peer, struct fetch *fetch,
-                       uint32_t stream, const struct body_open *open)
-{
-    struct body_database has = {.received_txid = fetch->until};
-
-    fetch->stream = stream;
-    fetch->moved_ns = clock_now_ns();
-    if (is_of_use(fetch, open)) {
-        channel_open(fetch->channel, peer->connection, stream, open);
-        return;
-    }
-    snprintf(has.name, sizeof has.name, "%s", open->name);
-    tell_unfetched(peer, &has,
-                   "the replica's log does not reach back so far, or cannot be "
-                   "read");
-    fetch_end(fetch);
 }
 
 static int hear_open(struct asking_peer *peer, const struct message *message)
 {
+    struct fetch *fetch = NULL;
     struct body_open open;
-    struct fetch *fetch;
     int rc = body_open_decode(message->body, &open);
 
     if (rc < 0)
         return rc;
-    fetch = message->stream == 0 ? NULL
-                                 : fetch_opened(peer, message->stream, &open);
+    if (message->stream != 0)
+        fetch = fetch_on(peer, message->stream, NULL);
+    if (fetch == NULL && message->stream != 0) /* the first on its stream */
+        fetch = fetch_on(peer, 0, &open.lineage);
     if (fetch != NULL)
-        open_fetch(peer, fetch, message->stream, &open);
+        fetch_open(fetch, message->stream, &open);
     history_free(&open.history);
     return 0;
 }
 
-/* All that was wanted is with the engine, or in its queue. */
-static void fetch_look(struct fetch *fetch)
-{
-    const struct follow *follow = &fetch->channel->follow;
-
-    if (fetch->grafting || fetch->channel->link == NULL)
-        return;
-    if ((follow->state == FOLLOW_STREAMING ||
-         follow->state == FOLLOW_REDOING) &&
-        follow->next.txid > fetch->until)
-        fetch_end(fetch);
-}
-
-static int hear_pages(struct fetch *fetch, const struct message *message)
-{
-    struct position position;
-    int rc = 0;
-
-    if (message->type == MESSAGE_COPIED)
-        rc = body_copied_decode(message->body, &position);
-    else if (message->body == NULL)
-        rc = -EPROTO;
-    if (rc < 0)
-        return rc;
-    if (message->type == MESSAGE_COPIED)
-        channel_copied(fetch->channel, &position);
-    else
-        channel_record(fetch->channel, blob_ref(message->body),
-                       message->type == MESSAGE_CHUNK);
-    return 0;
-}
-
-static int hear_attr(struct fetch *fetch, const struct message *message)
-{
-    struct body_attr attr;
-    int rc = body_attr_decode(message->body, &attr);
-
-    if (rc == 0)
-        channel_attr(fetch->channel, &attr);
-    return rc;
-}
-
-/* RECORD, CHUNK, COPIED, ATTR. */
 static int hear_stream(struct asking_peer *peer, const struct message *message)
 {
-    struct fetch *fetch = fetch_on(peer, message->stream);
-    int rc;
+    struct fetch *fetch = message->stream == 0
+                              ? NULL
+                              : fetch_on(peer, message->stream, NULL);
 
-    if (fetch == NULL)
-        return 0; /* it is done, and the replica goes on */
-    if (fetch->channel->link == NULL)
-        return -EPROTO;
-    fetch->moved_ns = clock_now_ns();
-    rc = message->type == MESSAGE_ATTR ? hear_attr(fetch, message)
-                                       : hear_pages(fetch, message);
-    if (rc == 0)
-        fetch_look(fetch);
-    return rc;
+    /* None: it is done, and the replica goes on. */
+    return fetch == NULL ? 0 : fetch_hear(fetch, message);
 }
 
 /* It has said all that it has. */
@@ -644,13 +476,8 @@ void asking_changed(struct asking *asking, struct database *database)
 {
     struct fetch *fetch = fetch_of(asking, database);
 
-    if (fetch == NULL || fetch->grafting || fetch->channel->link == NULL)
-        return;
-    channel_changed(fetch->channel);
-    if (fetch->channel->view.state == DATABASE_STOPPED)
-        fetch_end(fetch);
-    else
-        fetch_look(fetch);
+    if (fetch != NULL)
+        fetch_changed(fetch);
 }
 
 static void asking_on_tick(uv_timer_t *timer)
@@ -705,7 +532,7 @@ void asking_peer_lost(struct asking_peer *peer)
     {
         struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
 
-        if (fetch->peer == peer)
+        if (fetch->peer == peer->connection)
             fetch_end(fetch);
     }
     LIST_EACH(link, safe, &peer->told)
@@ -763,7 +590,9 @@ void asking_close(struct asking *asking)
     {
         struct fetch *fetch = LIST_ENTRY(link, struct fetch, link);
 
-        if (!fetch->grafting)
+        if (!fetch->grafting) {
+            list_remove(&fetch->link);
             fetch_free(fetch);
+        }
     }
 }

@@ -4,8 +4,8 @@
  * primary says DATABASE, and is sent what it lacks as if it were the replica.
  *
  * A primary that was not stopped in order, or has nothing, may have lost what
- * this node holds (asking.h). Streams here are numbered by the replica, and the connection has
- * no others: a primary that asks has opened none. Loop thread.
+ * this node holds (asking.h). Streams here are numbered by the replica, and the
+ * connection has no others: a primary that asks has opened none. Loop thread.
  */
 #ifndef TIDEMARK_REPLICATION_NET_LENDING_H
 #define TIDEMARK_REPLICATION_NET_LENDING_H

@@ -34,8 +34,8 @@ struct server_config {
     struct asking *asking; /* asks, until server_serve(); NULL: serves */
     void *context;
     /* While it serves: a replica has what this node does not know, or has heard
-     * of a newer epoch. True: it is going to ask, by server_ask() and not inside
-     * this call. NULL: nobody wants to know. */
+     * of a newer epoch. True: it is going to ask, by server_ask(), which is not
+     * for this call. NULL: nobody wants to know. */
     bool (*on_lacking)(void *context);
 };
 

@@ -94,3 +94,26 @@ TEST(another_lineage_under_our_name_is_another_database)
 
     EXPECT_EQ(ask_judge(&ours, &position, &history, &replica), ASK_OTHER);
 }
+
+/* What replicas say that are at (epoch, txid): who of them knows better? */
+static bool better(epoch_t epoch, txid_t received, epoch_t than, txid_t txid)
+{
+    struct body_database a = {.received_txid = received};
+    struct body_database b = {.received_txid = txid};
+    bool is;
+
+    EXPECT_OK(history_begin(&a.history, epoch, 1));
+    EXPECT_OK(history_begin(&b.history, than, 1));
+    is = ask_is_better(&a, &b);
+    history_free(&a.history);
+    history_free(&b.history);
+    return is;
+}
+
+TEST(of_two_replicas_the_newer_epoch_knows_better_then_who_has_more)
+{
+    EXPECT_TRUE(better(EPOCH(2), 5, EPOCH(1), 9));
+    EXPECT_FALSE(better(EPOCH(1), 9, EPOCH(2), 5));
+    EXPECT_TRUE(better(EPOCH(2), 6, EPOCH(2), 5));
+    EXPECT_FALSE(better(EPOCH(2), 5, EPOCH(2), 5));
+}
