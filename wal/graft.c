@@ -222,14 +222,6 @@ int graft_recover(struct database *database)
     return 0;
 }
 
-/* An epoch that came with the records has none any more. */
-static void history_cut(struct history *history, txid_t txid)
-{
-    while (history->count > 0 &&
-           history->entries[history->count - 1].first_txid > txid)
-        history->count--;
-}
-
 /* Nothing after txid, nor a part of a record; an empty log is as good. */
 static int log_back_to(struct database *database, txid_t txid)
 {

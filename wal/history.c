@@ -123,6 +123,13 @@ int history_begin(struct history *history, epoch_t epoch, txid_t first_txid)
     return 0;
 }
 
+void history_cut(struct history *history, txid_t txid)
+{
+    while (history->count > 0 &&
+           history->entries[history->count - 1].first_txid > txid)
+        history->count--;
+}
+
 epoch_t history_last(const struct history *history)
 {
     return history->count == 0 ? 0 : history->entries[history->count - 1].epoch;

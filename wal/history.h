@@ -49,6 +49,9 @@ int history_copy(struct history *ret_to, const struct history *from);
  * the history still holds what it held. */
 int history_begin(struct history *history, epoch_t epoch, txid_t first_txid);
 
+/* What comes after txid is gone: so are epochs that have nothing before it. */
+void history_cut(struct history *history, txid_t txid);
+
 /* Newest epoch; 0: none. */
 epoch_t history_last(const struct history *history);
 

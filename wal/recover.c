@@ -135,6 +135,10 @@ static void view_set(struct database *database)
 
     view->position = record_position(header);
     view->received_txid = header->last_txid;
+    /* Of a damaged log: a new epoch begins before those that were lost. What
+     * a replica was told may be for commits to come. */
+    if (database->catalog->config.role == DATABASE_PRIMARY)
+        history_cut(&database->history, header->last_txid);
     /* A clean stop synced the log first; else log_settle() just did. */
     view->durable_txid = recover_is_clean(database) ? header->last_txid
                                                     : notes_durable(database);

@@ -1,6 +1,7 @@
 """Files of ours that are not what we wrote: cut, emptied, changed in a bit,
 somebody else's. A start works, or says which file it is; nothing crashes, and no
 database changes by it."""
+import glob
 import os
 
 import chain
@@ -126,3 +127,28 @@ def a_primary_whose_own_files_are_damaged_keeps_every_database(stage):
 def a_replica_whose_own_files_are_damaged_becomes_equal_again(stage):
     nodes = prepare(stage)
     each_damage(stage, nodes, nodes.replicas[0])
+
+
+@test()
+def a_primary_that_lost_the_records_of_its_last_epochs_goes_on(stage):
+    node = cluster.single(stage)
+    for number in range(4):
+        with sql.connect(node.path("app.db"), journal_mode="delete") as db:
+            db.execute("CREATE TABLE t%d(v)" % number)
+        node.token("app.db")
+        node.restart()
+    node.kill()
+    (log,) = glob.glob(os.path.join(node.data, "db/*/log/*"))
+    with open(log, "rb") as file:  # it may be made longer than it is used
+        used = len(file.read().rstrip(bytes(1)))
+    os.truncate(log, used * 3 // 5)
+    (hashes,) = glob.glob(os.path.join(node.data, "db/*/hashes"))
+    os.unlink(hashes)
+    node.start()
+    with sql.connect(node.path("app.db")) as db:
+        db.execute("CREATE TABLE more(v)")
+    before = node.databases()["app.db"]["position"]["txid"]
+    node.token("app.db")
+    expect_eq(sql.look(node.path("app.db"),
+                       "SELECT count(*) FROM sqlite_schema"), 5, "tables")
+    expect(before > 0, "no TXID")

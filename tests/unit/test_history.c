@@ -297,3 +297,20 @@ TEST(a_count_past_the_limit_is_refused_before_memory_is_taken)
     memset(bytes, 0xff, 4);
     EXPECT_EQ(history_decode(&back, bytes, sizeof bytes, &used), -EBADMSG);
 }
+
+TEST(what_is_cut_off_takes_the_epochs_with_it_that_began_there)
+{
+    struct history history = {0};
+
+    EXPECT_OK(history_begin(&history, 3, 1));
+    EXPECT_OK(history_begin(&history, 5, 10));
+    EXPECT_OK(history_begin(&history, 8, 20));
+    history_cut(&history, 20);
+    EXPECT_EQ(history_last(&history), 8);
+    history_cut(&history, 19);
+    EXPECT_EQ(history_last(&history), 5);
+    EXPECT_OK(history_begin(&history, 9, 20));
+    history_cut(&history, 0);
+    EXPECT_EQ(history_last(&history), 0);
+    history_free(&history);
+}
