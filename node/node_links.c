@@ -50,6 +50,8 @@ static bool on_lacking(void *context)
 {
     struct node *node = context;
 
+    if (!node->was_empty)
+        return false; /* older than its replicas: a backup, if that is meant */
     node->lacks = true;
     if (node->links.lacking)
         return true;

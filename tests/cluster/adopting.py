@@ -218,36 +218,6 @@ def what_was_dropped_is_not_brought_back(stage):
 
 
 @test()
-def a_part_of_a_database_is_none_and_the_next_start_fetches_it(stage):
-    nodes = filled(stage, 1)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    with sql.connect(primary.path("wal.db")) as db:
-        db.execute("INSERT INTO t(v) VALUES (randomblob(9000000))")
-    nodes.settle("wal.db")
-    before = positions(replica)
-    replica.stop().lose_the_log()
-    primary.kill()
-    lose_disk(primary)
-    replica.launch("copy.read=25:KILL")
-    primary.start()
-    replica.process.wait(20)
-    replica.process = None
-    expect("event=replication.not_fetched database=wal.db" in
-           primary.log_text(), primary.log_text())
-    expect(not os.path.exists(primary.path("wal.db")), "a part is there")
-    expect_eq(len(os.listdir(os.path.join(primary.data, "db"))),
-              len(primary.databases()), "folders of databases")
-    replica.start()
-    expect_eq(rows(replica, "wal.db"), 21)
-    until(lambda: "replication.unknown database=wal.db" in primary.log_text(),
-          primary.log_text)
-    primary.restart()
-    expect_eq(positions(primary), before, "positions of the primary")
-    nodes.compare_all()
-    took_none(replica)
-
-
-@test()
 def of_two_branches_the_newer_epoch_counts(stage):
     nodes = filled(stage)
     primary, (old, new) = nodes.primary, nodes.replicas

@@ -159,3 +159,35 @@ def power_that_fails_while_it_fetches_records_of_all_loses_nothing(stage):
 @test(seconds=180, sample=True)
 def power_that_fails_while_it_fetches_a_copy_loses_nothing(stage):
     cut_everywhere(stage, True)
+
+
+@test()
+def a_part_of_a_database_is_none_and_the_next_start_fetches_it(stage):
+    nodes = cluster.pair(stage)
+    primary, replica = nodes.primary, nodes.replicas[0]
+    write_all(nodes, 20)
+    knows(primary, replica)
+    with sql.connect(primary.path("wal.db")) as db:
+        db.execute("INSERT INTO t(v) VALUES (randomblob(9000000))")
+    nodes.settle("wal.db")
+    before = positions(replica)
+    replica.stop().lose_the_log()
+    primary.kill()
+    lose_disk(primary)
+    replica.launch("copy.read=25:KILL")
+    primary.start()
+    replica.process.wait(20)
+    replica.process = None
+    expect("event=replication.not_fetched database=wal.db" in
+           primary.log_text(), primary.log_text())
+    expect(not os.path.exists(primary.path("wal.db")), "a part is there")
+    expect_eq(len(os.listdir(os.path.join(primary.data, "db"))),
+              len(primary.databases()), "folders of databases")
+    replica.start()
+    expect_eq(rows(replica, "wal.db"), 21)
+    until(lambda: "replication.unknown database=wal.db" in primary.log_text(),
+          primary.log_text)
+    primary.restart()
+    expect_eq(positions(primary), before, "positions of the primary")
+    nodes.compare_all()
+    expect_eq(replica.status()["lost"]["count"], 0, "put aside")
