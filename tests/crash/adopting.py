@@ -64,7 +64,7 @@ def killed_everywhere(stage, sites, least, lose_log):
     expect_eq([rows(replica, name) for name in NAMES], [21, 21])
 
 
-@test(seconds=180)
+@test(seconds=180, sample=True)
 def killed_anywhere_while_it_fetches_records_of_all_it_starts_over(stage):
     killed_everywhere(
         stage, ("catalog.add", "meta.save", "log.open", "log.append",
@@ -72,7 +72,7 @@ def killed_anywhere_while_it_fetches_records_of_all_it_starts_over(stage):
                 "incoming.place", "hashes.save", "replica.log"), 20, False)
 
 
-@test(seconds=180)
+@test(seconds=180, sample=True)
 def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
     killed_everywhere(
         stage, ("meta.save", "log.open", "log.sync", "incoming.open",
@@ -80,7 +80,7 @@ def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
                 "hashes.save", "replica.log", "recover.read"), 20, True)
 
 
-@test(seconds=120)
+@test(seconds=120, sample=True)
 def a_call_that_fails_while_it_fetches_leaves_all_of_a_database_or_none(stage):
     nodes = cluster.pair(stage)
     primary, replica = nodes.primary, nodes.replicas[0]
