@@ -12,6 +12,7 @@
 #include "wal/checkpoint.h"
 
 #include "wal/notes.h"
+#include "wal/recover.h"
 #include "wal/stuck.h"
 #include "wal/worker.h"
 
@@ -19,14 +20,13 @@
 #include <fcntl.h>
 #include <stdio.h>
 
-/* suffix: of the file beside the database, "" for its own. */
-static int file_sync(struct database *database, const char *suffix)
+static int wal_sync(struct database *database)
 {
     struct os_file file = {0};
     char path[DATABASE_NAME_MAX + 32];
     int rc;
 
-    snprintf(path, sizeof path, "%s%s", database->backing, suffix);
+    snprintf(path, sizeof path, "%s-wal", database->backing);
     rc = os_open(&file, database->catalog->config.data_fd, path, O_RDONLY, 0,
                  SITE_CHECKPOINT_SYNC);
     if (rc == 0)
@@ -42,12 +42,14 @@ static void run_checkpoint(struct database *database)
     int rc = log_sync(log_of(database));
 
     if (rc == 0)
-        rc = file_sync(database, "-wal");
-    if (rc == 0)
+        rc = wal_sync(database);
+    if (rc == 0) {
         rc = anchor_checkpoint(&database->anchor, &apply->checkpoint_frames,
                                &apply->checkpoint_copied);
+        database->file_suspect |= rc < 0 && rc != -EAGAIN;
+    }
     if (rc == 0 && apply->checkpoint_frames == apply->checkpoint_copied)
-        rc = file_sync(database, "");
+        rc = recover_sync_file(database, SITE_CHECKPOINT_SYNC);
     apply->checkpoint_rc = rc;
     if (note == NULL)
         notes_event(database, DATABASE_EVENT_FAILED, "out of memory");

@@ -287,6 +287,7 @@ struct database {
     bool whole;             /* replica: the next copy is not compared */
     bool doubt;             /* replica: content was refused, and no copy came
                                into place since: hashes are not believed */
+    bool file_suspect;      /* a sync of the file failed, see recover.h */
     bool placed;            /* [lock] replica: a copy is in place, and its mark
                                is still there, see placing.h */
     txid_t placed_txid;     /* [lock] then: where that copy was complete */

@@ -49,6 +49,15 @@ bool recover_is_clean(struct database *database);
 /* The file is not the one that we closed then. */
 bool recover_was_touched(struct database *database);
 
+/*
+ * Makes the database's file durable. After a sync that failed, its own or one
+ * of SQLite's (database->file_suspect), the kernel may call pages clean that it
+ * could not write, and no later sync writes them: on a replica, where nobody
+ * else writes to it, all of it is written again first. Worker, or the
+ * checkpoint thread while it has the database.
+ */
+int recover_sync_file(struct database *database, enum site site);
+
 /* Makes the file durable before something is said of its content, which SQLite
  * does not do with synchronous=OFF, and which companions lie beside it: it
  * never does that for a WAL it deletes, and one that a power cut brings back

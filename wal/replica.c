@@ -167,6 +167,8 @@ void replica_detach(struct database *database)
         if (!synced)
             notes_fails(database);
         attach_close(database, synced && !database->incoming.published);
+        if (!wal_is_gone(database)) /* perhaps for a sync that failed */
+            database->file_suspect = true;
         apply_free(&database->apply);
         notes_state(database,
                     database->stopped ? DATABASE_STOPPED : DATABASE_CLOSED);
