@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define AGAIN_BYTES (256u << 10) /* at once, of what is written again */
+
 /*
  * ThreadSanitizer watches open(), but not openat(), and not the system calls
  * by which libuv closes. A descriptor would seem to be still the socket that
@@ -181,6 +183,28 @@ int os_fsync(const struct os_file *file, enum site site)
         if (errno != EINTR)
             return site_fail(site, NULL, errno);
     return 0;
+}
+
+int os_write_again(const struct os_file *file, enum site site)
+{
+    uint64_t size = 0, at = 0;
+    uint8_t *bytes = NULL;
+    int rc = os_size(file, &size, site);
+
+    if (rc == 0)
+        rc = os_alloc(&bytes, AGAIN_BYTES, site);
+    if (rc < 0)
+        return rc;
+    while (rc == 0 && at < size) {
+        ssize_t n = os_pread(file, bytes, AGAIN_BYTES, at, site);
+
+        rc = n < 0 ? (int)n : os_pwrite(file, bytes, (size_t)n, at, site);
+        if (n <= 0)
+            break;
+        at += (uint64_t)n;
+    }
+    os_free(&bytes);
+    return rc;
 }
 
 int os_ftruncate(const struct os_file *file, uint64_t size, enum site site)

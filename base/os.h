@@ -56,6 +56,11 @@ int os_pwritev(const struct os_file *file, struct iovec *parts, int count,
 int os_fdatasync(const struct os_file *file, enum site site);
 int os_fsync(const struct os_file *file, enum site site);
 
+/* Writes what the file holds once more, which nobody else may write to. After
+ * a sync that failed the kernel may call pages clean that it could not write:
+ * only what is written again is synced by the next one. */
+int os_write_again(const struct os_file *file, enum site site);
+
 /* Cuts or extends (with a hole) to size bytes. */
 int os_ftruncate(const struct os_file *file, uint64_t size, enum site site);
 

@@ -76,8 +76,7 @@ static void base_advance(struct database *database)
         notes_fails(database);
         return;
     }
-    if (database->hashes_saved_txid == database->view.position.txid)
-        placing_end(database);
+    placing_end(database, database->view.position.txid);
     retention_apply(database, retention_base(database));
     database->base_saved_bytes = log_bytes(database->log);
 }

@@ -10,23 +10,10 @@
 
 #include "wal/attach.h"
 #include "wal/notes.h"
+#include "wal/recover.h"
 #include "wal/rollback.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <stdio.h>
-#include <sys/stat.h>
-
-static bool has_wal(const struct database *database)
-{
-    char path[DATABASE_NAME_MAX + 16];
-    struct stat status;
-
-    snprintf(path, sizeof path, "%s-wal", database->backing);
-    return fstatat(database->catalog->config.data_fd, path, &status,
-                   AT_SYMLINK_NOFOLLOW) == 0 &&
-           status.st_size > 0;
-}
 
 /*
  * SQLite empties a database only to play a journal back. What a WAL holds
@@ -35,7 +22,7 @@ static bool has_wal(const struct database *database)
  */
 int overwrite_begin(struct database *database)
 {
-    bool wal = has_wal(database), used;
+    bool wal = recover_wal_is_left(database), used;
 
     if (rollback_is_open(database))
         return 0;

@@ -113,10 +113,10 @@ static int same_keep(struct database *database, uint8_t *page)
 {
     struct incoming *incoming = &database->incoming;
     struct readview view;
-    int rc = incoming->sparse ? readview_open(&view, database) : -ENOENT;
+    int rc = readview_open(&view, database);
 
     if (rc < 0)
-        return rc == -ENOENT ? 0 : rc;
+        return rc;
     for (pgno_t pgno = 1; pgno <= incoming->size_pages && rc == 0; pgno++) {
         uint64_t hash = hashes_get(&incoming->hashes, pgno);
         bool there = false;
@@ -149,7 +149,7 @@ static int place_by_wal(struct database *database)
     pgno_t one = 1;
     int rc = os_alloc(&pages, 2 * (size_t)page_bytes, SITE_APPLY_ALLOC);
 
-    if (rc == 0)
+    if (rc == 0 && incoming->sparse)
         rc = same_keep(database, pages);
     if (rc == 0)
         rc = placing_prepare(database);
@@ -320,8 +320,8 @@ static void place_keep(struct database *database,
     meta->flags &= ~META_CLEAN;
     if (notes_save_meta(database) < 0)
         notes_fails(database);
-    else if (database->hashes_saved_txid == header->last_txid)
-        placing_end(database);
+    else
+        placing_end(database, header->last_txid);
 }
 
 int incoming_place(struct database *database)

@@ -13,7 +13,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -79,25 +78,6 @@ static void log_remove(struct database *database, unsigned slot)
 
 /* ---- before it is placed ------------------------------------------------- */
 
-/* After a failed sync the kernel may call pages clean that it could not write:
- * only what is written again is synced by the next one. */
-static int pages_write_again(struct incoming *incoming)
-{
-    uint64_t size = (uint64_t)incoming->size_pages * incoming->page_bytes;
-    uint8_t *page;
-    int rc = os_alloc(&page, incoming->page_bytes, SITE_INCOMING_WRITE);
-
-    for (uint64_t at = 0; rc == 0 && at < size; at += incoming->page_bytes) {
-        rc = os_pread_full(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-        if (rc == 0)
-            rc = os_pwrite(&incoming->file, page, incoming->page_bytes, at,
-                           SITE_INCOMING_WRITE);
-    }
-    os_free(&page);
-    return rc;
-}
-
 /* Page 1, if the copy's file has it. */
 static int page_one_finish(const struct os_file *file)
 {
@@ -130,7 +110,7 @@ static int pages_finish(struct database *database)
     if (rc == 0 && incoming->size_pages > 0 && is_replica(database))
         rc = page_one_finish(&incoming->file);
     if (rc == 0 && incoming->suspect)
-        rc = pages_write_again(incoming);
+        rc = os_write_again(&incoming->file, SITE_INCOMING_WRITE);
     if (rc < 0)
         return rc;
     rc = owner_give_new(database, &incoming->file);
@@ -255,11 +235,11 @@ int placing_take_log(struct database *database)
     return 0;
 }
 
-void placing_end(struct database *database)
+void placing_end(struct database *database, txid_t base)
 {
     int rc;
 
-    if (!database->placed)
+    if (!database->placed || database->hashes_saved_txid != base)
         return;
     /* File and log have their names without the mark. */
     rc = os_sync_parent(data_fd(database), database->backing,
@@ -517,7 +497,7 @@ static int redo_end(struct database *database)
     database->meta.flags |= META_COPIED;
     rc = notes_save_meta(database);
     if (rc == 0)
-        placing_end(database);
+        placing_end(database, position->txid);
     return rc;
 }
 
@@ -529,7 +509,6 @@ int placing_redo(struct database *database, bool live)
     if (database->view.page_bytes == 0)
         return redo_end(database); /* no content: no file */
     rc = again_open(database, &again, live);
-
     if (rc == 0)
         rc = pages_redo(database, &again);
     if (rc == 0)

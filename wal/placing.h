@@ -39,9 +39,9 @@ void placing_undo(struct database *database);
 /* Its log is the database's from here on. */
 int placing_take_log(struct database *database);
 
-/* The database file holds all up to its saved base. A failure leaves the mark
- * for the next time. */
-void placing_end(struct database *database);
+/* The database file holds all up to its base, and that is saved. A failure, or
+ * hashes that could not be saved, leave the mark for the next time. */
+void placing_end(struct database *database, txid_t base);
 
 /* At the start, before the log is opened: is there a mark? Then the log is the
  * copy's, and database->placed. */

@@ -13,8 +13,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define AGAIN_BYTES (256u << 10)
-
 /* ---- orphans ------------------------------------------------------------- */
 
 static bool file_has_orphans(struct database *database, const char *suffix)
@@ -90,29 +88,6 @@ int recover_open_file(struct database *database, bool live, bool make)
     return rc == -ENOENT ? -EBADMSG : rc;
 }
 
-/* Nobody else writes to a replica's file: what it holds is written again. */
-static int file_write_again(const struct os_file *file, enum site site)
-{
-    uint64_t size, at = 0;
-    uint8_t *bytes;
-    int rc = os_size(file, &size, site);
-
-    if (rc == 0)
-        rc = os_alloc(&bytes, AGAIN_BYTES, site);
-    if (rc < 0)
-        return rc;
-    while (rc == 0 && at < size) {
-        ssize_t n = os_pread(file, bytes, AGAIN_BYTES, at, site);
-
-        rc = n < 0 ? (int)n : os_pwrite(file, bytes, (size_t)n, at, site);
-        if (n <= 0)
-            break;
-        at += (uint64_t)n;
-    }
-    os_free(&bytes);
-    return rc;
-}
-
 int recover_sync_file(struct database *database, enum site site)
 {
     bool replica = database->catalog->config.role == DATABASE_REPLICA;
@@ -121,7 +96,7 @@ int recover_sync_file(struct database *database, enum site site)
                      database->backing, replica ? O_RDWR : O_RDONLY, 0, site);
 
     if (rc == 0 && replica && database->file_suspect)
-        rc = file_write_again(&file, site);
+        rc = os_write_again(&file, site); /* nobody else writes to it */
     if (rc == 0)
         rc = os_fsync(&file, site);
     os_close(&file);

@@ -145,8 +145,7 @@ static void base_here(struct database *database)
         meta->flags &= ~META_CLEAN;
         notes_fails(database);
     } else {
-        if (database->hashes_saved_txid == position->txid)
-            placing_end(database);
+        placing_end(database, position->txid);
         retention_apply(database, retention_base(database));
     }
 }

@@ -15,6 +15,18 @@ from runner import LONG, expect, expect_eq, test, until
 CUTS = int(os.environ.get("CUTS", 200 if LONG else 16))
 
 
+def filled(stage, lose_log=False):
+    """A primary and a replica that know each other, with rows in both
+    databases. lose_log: the replica can only give them as copies."""
+    nodes = cluster.pair(stage)
+    primary, (replica,) = nodes.primary, nodes.replicas
+    write_all(nodes, 20)
+    knows(primary, replica)
+    if lose_log:
+        replica.stop().lose_the_log().start()
+    return nodes, primary, replica
+
+
 def launch_with(primary, fault):
     """Killed by it: True, and it was reaped; else it serves."""
     primary.launch(fault)
@@ -30,12 +42,7 @@ def launch_with(primary, fault):
 
 
 def killed_everywhere(stage, sites, least, lose_log):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    write_all(nodes, 20)
-    knows(primary, replica)
-    if lose_log:
-        replica.stop().lose_the_log().start()
+    nodes, primary, replica = filled(stage, lose_log)
     before = positions(replica)
     killed = 0
     for site in sites:
@@ -82,10 +89,7 @@ def killed_anywhere_while_it_fetches_a_copy_it_starts_over(stage):
 
 @test(seconds=120, sample=True)
 def a_call_that_fails_while_it_fetches_leaves_all_of_a_database_or_none(stage):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    write_all(nodes, 20)
-    knows(primary, replica)
+    nodes, primary, replica = filled(stage)
     before = positions(replica)
     gave_up = 0
     for site in ("catalog.add", "meta.save", "log.append", "log.sync",
@@ -121,12 +125,7 @@ def cuts_of(stage, disk):
 
 
 def cut_everywhere(stage, lose_log):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    write_all(nodes, 20)
-    knows(primary, replica)
-    if lose_log:
-        replica.stop().lose_the_log().start()
+    nodes, primary, replica = filled(stage, lose_log)
     before = positions(replica)
     primary.kill()
     lose_disk(primary)
@@ -163,10 +162,7 @@ def power_that_fails_while_it_fetches_a_copy_loses_nothing(stage):
 
 @test()
 def a_part_of_a_database_is_none_and_the_next_start_fetches_it(stage):
-    nodes = cluster.pair(stage)
-    primary, replica = nodes.primary, nodes.replicas[0]
-    write_all(nodes, 20)
-    knows(primary, replica)
+    nodes, primary, replica = filled(stage)
     with sql.connect(primary.path("wal.db")) as db:
         db.execute("INSERT INTO t(v) VALUES (randomblob(9000000))")
     nodes.settle("wal.db")

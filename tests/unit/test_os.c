@@ -193,6 +193,28 @@ TEST(rename_and_unlink_do_what_they_say)
     directory_end();
 }
 
+TEST(what_is_written_again_is_what_it_was)
+{
+    static uint8_t before[600001], after[sizeof before + 1]; /* in parts */
+    struct os_file file;
+    uint64_t size;
+
+    for (size_t i = 0; i < sizeof before; i++)
+        before[i] = (uint8_t)(i * 2654435761u >> 13);
+    a_directory();
+    a_file(&file, "a");
+    EXPECT_OK(os_write_again(&file, HERE)); /* nothing */
+    EXPECT_OK(os_pwrite(&file, before, sizeof before, 0, HERE));
+    EXPECT_OK(os_write_again(&file, HERE));
+    EXPECT_OK(os_size(&file, &size, HERE));
+    EXPECT_EQ(size, sizeof before);
+    EXPECT_EQ(os_pread(&file, after, sizeof after, 0, HERE),
+              (ssize_t)sizeof before);
+    EXPECT_TRUE(memcmp(before, after, sizeof before) == 0);
+    os_close(&file);
+    directory_end();
+}
+
 TEST(replace_makes_and_replaces_here_and_in_folders)
 {
     int fd = a_directory();
